@@ -1,0 +1,1 @@
+"""What the operator and the trainer tell each other; nothing else may be shared between them."""

@@ -1,0 +1,148 @@
+"""RunConfig: the one file that tells an attempt what to do; every value is decided, nothing is left to a default.
+
+The operator writes it, locally as a file and on a cluster as a ConfigMap; the trainer reads it and refuses fields it does not know.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llava_contract.result import CheckpointRef
+from llava_contract.v1alpha1.conversion import ExportDtype, ExportFormat
+from llava_contract.v1alpha1.data import DataSource, OnBadRow
+from llava_contract.v1alpha1.evaluation import BenchmarkSource
+from llava_contract.schema import Schema, Uri
+from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
+
+__all__ = [
+    "ConvertTask", "EvaluateTask", "JobRef", "ModelParts", "PrepareTask", "PreparedSetConfig", "RunConfig", "Stage", "StorageTarget", "TrainTask",
+]  # fmt: skip
+
+
+class Stage(StrEnum):
+    """The stages of a job in their order."""
+
+    PREPARE = "prepare"
+    PRETRAIN = "pretrain"
+    FINETUNE = "finetune"
+    CONVERT = "convert"
+    EVALUATE = "evaluate"
+
+
+class JobRef(Schema):
+    """Whose attempt this is."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class StorageTarget(Schema):
+    """The job's storage prefix; credentials come from the environment."""
+
+    uri: Uri
+    endpoint: str | None = None
+    region: str | None = None
+    path_style: bool = False
+
+
+class ModelParts(Schema):
+    """What the model is assembled from."""
+
+    llm: Uri
+    vision_tower: Uri
+    prompt_template: str
+    projector_depth: int
+    vision_feature_layer: int
+
+
+class PreparedSetConfig(Schema):
+    """One data set to prepare, for the training stage of that name."""
+
+    stage: Stage
+    data: list[DataSource]
+    max_length: int
+    pad_to_square: bool
+
+
+class PrepareTask(Schema):
+    """Audit the rows and write image and token shards."""
+
+    kind: Literal["prepare"] = "prepare"
+    model: ModelParts
+    sets: list[PreparedSetConfig]
+    on_bad_row: OnBadRow
+    max_bad_fraction: float
+
+
+class TrainTask(Schema):
+    """Train one stage on prepared data."""
+
+    kind: Literal["train"] = "train"
+    model: ModelParts
+    prepared: Uri
+    """The prepared set of this stage (an artifact of prepare)."""
+    pretrained_projector: Uri | None
+    """Checkpoint whose projector this stage starts from."""
+    llm: TuningSpec
+    vision_tower: TuningSpec
+    epochs: int | None
+    max_steps: int | None
+    batch_size: int
+    accumulation: int
+    max_length: int
+    learning_rate: float
+    schedule: Schedule
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    precision: Precision
+    seed: int
+    deepspeed: DeepspeedSpec
+    save_every_steps: int
+    save_every_minutes: int | None
+    keep_last: int
+
+
+class ConvertTask(Schema):
+    """Export base weights plus trained state."""
+
+    kind: Literal["convert"] = "convert"
+    model: ModelParts
+    checkpoints: list[Uri]
+    """Checkpoints to apply, oldest first (pretrain, finetune)."""
+    llm: TuningSpec
+    vision_tower: TuningSpec
+    formats: list[ExportFormat]
+    dtype: ExportDtype
+
+
+class EvaluateTask(Schema):
+    """Answer benchmark files with an exported model."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    model_uri: Uri
+    prompt_template: str | None
+    """None: the template that the export's own metadata names."""
+    benchmarks: list[BenchmarkSource]
+    batch_size: int
+    max_new_tokens: int
+    minimum_accuracy: float | None
+
+
+class RunConfig(Schema):
+    """Everything that one attempt at one stage needs to know."""
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    job: JobRef
+    stage: Stage
+    attempt: Annotated[int, Field(ge=1)]
+    num_ranks: Annotated[int, Field(ge=1)]
+    storage: StorageTarget
+    hang_timeout_seconds: int
+    last_commit: CheckpointRef | None = None
+    """The newest commit of this stage that the operator knows of; resuming from nothing is then an error."""
+    task: Annotated[PrepareTask | TrainTask | ConvertTask | EvaluateTask, Field(discriminator="kind")]

@@ -1,0 +1,53 @@
+"""LlavaEvalJob: scores of a model that exists already."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from llava_contract.v1alpha1.evaluation import EvaluateSpec
+from llava_contract.v1alpha1.policy import RunPolicy
+from llava_contract.schema import Name, Schema, Uri
+from llava_contract.v1alpha1.status import JobStatus
+from llava_contract.v1alpha1.storage import StorageSpec
+from llava_contract.v1alpha1.workers import WorkersSpec
+
+__all__ = ["EvaluatedModel", "LlavaEvalJob", "LlavaEvalJobSpec"]
+
+
+class EvaluatedModel(Schema):
+    """The model to score: exactly one of the two."""
+
+    train_job_name: Name | None = None
+    """A LlavaTrainJob in the same namespace whose exported model is scored."""
+    uri: Uri | None = None
+    """A folder that holds an exported model."""
+
+
+class LlavaEvalJobSpec(Schema):
+    """Answer benchmark files and score the answers."""
+
+    model: EvaluatedModel
+    """The model to score."""
+    storage: StorageSpec
+    """Where answers and reports are written."""
+    evaluate: EvaluateSpec
+    """What to score it on."""
+    workers: WorkersSpec = WorkersSpec()
+    """What it runs on; one worker is used."""
+    run_policy: RunPolicy = RunPolicy()
+    """Limits of the job."""
+
+
+class LlavaEvalJob(Schema):
+    """The resource."""
+
+    api_version: Literal["llava.dev/v1alpha1"]
+    """llava.dev/v1alpha1"""
+    kind: Literal["LlavaEvalJob"]
+    """LlavaEvalJob"""
+    metadata: dict[str, Any]
+    """Standard object metadata; the name is a DNS-1035 label of at most 30 characters."""
+    spec: LlavaEvalJobSpec
+    """What to do."""
+    status: JobStatus | None = None
+    """How it goes."""

@@ -1,0 +1,24 @@
+"""How long a job may run and how often it may fail."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from llava_contract.schema import Schema
+
+__all__ = ["RunPolicy"]
+
+
+class RunPolicy(Schema):
+    """Limits of a job."""
+
+    suspend: bool = False
+    """Stop the job and keep its checkpoints; set to false to go on."""
+    max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Charged restarts over all stages before the job fails; preemptions are not charged."""
+    active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    """Fail the job when it has run this long."""
+    hang_timeout_seconds: Annotated[int, Field(ge=30, le=86_400)] = 1800
+    """A training rank that makes no step for this long is a hang: the gang is restarted."""

@@ -1,0 +1,162 @@
+"""What `kubectl get llavatrainjobs` says: the operator writes it, nobody else."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from llava_contract.result import CheckpointRef
+from llava_contract.schema import Schema
+
+__all__ = [
+    "AttemptRecord",
+    "Condition",
+    "ConditionStatus",
+    "JobStatus",
+    "Phase",
+    "ProgressStatus",
+    "StageState",
+    "StageStatus",
+]
+
+
+class Phase(StrEnum):
+    """The one word for where a job stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class StageState(StrEnum):
+    """Where one stage stands."""
+
+    WAITING = "Waiting"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class ConditionStatus(StrEnum):
+    """metav1.ConditionStatus."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Schema):
+    """metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """What the condition is about."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    observed_generation: Annotated[int, Field(ge=0)]
+    """Generation of the spec that the condition speaks of."""
+    last_transition_time: datetime
+    """When the status last changed."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    """One CamelCase word for programs."""
+    message: Annotated[str, Field(max_length=32_768)]
+    """A sentence for people."""
+
+
+class ProgressStatus(Schema):
+    """How far the running stage is."""
+
+    summary: str
+    """Steps done and steps in all, such as 3120/5198."""
+    step: int
+    """Optimizer steps done."""
+    total_steps: int
+    """Optimizer steps in all."""
+    loss: float | None = None
+    """Latest training loss."""
+    samples_per_second: float | None = None
+    """Training throughput over all ranks."""
+    eta: str | None = None
+    """Time left, such as 2h10."""
+
+
+class AttemptRecord(Schema):
+    """What became of one attempt at a stage."""
+
+    attempt: int
+    """1 for the first."""
+    exit_code: int
+    """Code the attempt ended with; see the failure catalogue."""
+    reason: str
+    """Name of the cause."""
+    message: str = ""
+    """The sentence of the failure."""
+    checkpoint_step: int | None = None
+    """Step of the newest checkpoint when the attempt ended."""
+    charged: bool = False
+    """Whether the restart that followed was charged."""
+
+
+class StageStatus(Schema):
+    """One stage of the job."""
+
+    name: str
+    """prepare, pretrain, finetune, convert or evaluate."""
+    state: StageState = StageState.WAITING
+    """Where the stage stands."""
+    attempt: int = 0
+    """Number of the current attempt; 0 before the first."""
+    restarts: int = 0
+    """Attempts after the first, whatever the reason."""
+    job_name: str | None = None
+    """Name of the attempt's child."""
+    start_time: datetime | None = None
+    """When the first attempt started."""
+    completion_time: datetime | None = None
+    """When the stage ended."""
+    checkpoint: CheckpointRef | None = None
+    """Newest committed checkpoint."""
+    message: str = ""
+    """What the stage last said."""
+    history: list[AttemptRecord] = []
+    """Attempts that ended without success, newest last."""
+    seconds: dict[str, float] = {}
+    """Seconds spent by kind (import, work), from the stage's result."""
+
+
+class JobStatus(Schema):
+    """The whole status."""
+
+    phase: Phase = Phase.PENDING
+    """The one word."""
+    observed_generation: int = 0
+    """Generation of the spec that this status speaks of."""
+    current_stage: str | None = None
+    """The stage being worked on."""
+    restarts: int = 0
+    """Restarts over all stages."""
+    budget_used: int = 0
+    """Charged restarts."""
+    score: str | None = None
+    """Circular accuracy of the first benchmark under VLMEvalKit's rule, in per cent."""
+    start_time: datetime | None = None
+    """When the first attempt started."""
+    completion_time: datetime | None = None
+    """When the job ended."""
+    progress: ProgressStatus | None = None
+    """How far the running stage is."""
+    stages: list[StageStatus] = []
+    """Each stage in order."""
+    conditions: list[Condition] = []
+    """metav1 conditions."""
+    artifacts: dict[str, str] = {}
+    """What the stages made: name to URI."""
+    results: dict[str, float] = {}
+    """Scores by benchmark and rule."""

@@ -1,0 +1,1 @@
+"""Drives jobs through their stages, on a cluster or on this machine."""

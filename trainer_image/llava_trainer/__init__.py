@@ -1,0 +1,1 @@
+"""What runs inside one attempt: data, model, engine, checkpoints, exports and scores."""
