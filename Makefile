@@ -1,0 +1,77 @@
+# Every command that a person or CI runs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+BIN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+
+# Tests that start torch processes: passive OpenMP waiting (active waiting made runs ten times slower on shared cores),
+# one thread a rank, no hub, and DeepSpeed told that there is no accelerator to look for.
+TORCH_ENV := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 DS_ACCELERATOR=cpu HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+DEMO_DIR ?= runs/tiny
+
+# Lane limits in seconds, killed when exceeded: each is about twice what two cores need.
+LIMIT_FAST := 120
+LIMIT_TRAINER := 900
+LIMIT_DEMO_TWICE := 900
+
+.PHONY: help init base generate lint types contracts check test test-fast test-base test-trainer test-demo demo clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+$(UV):
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+
+.venv/.synced: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --quiet --frozen --extra trainer --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
+.venv-base/.synced: pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-base $(UV) sync --quiet --frozen --no-default-groups --group test --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
+init: .venv/.synced ## make the environment (venv, locked packages)
+
+base: .venv-base/.synced ## make the light environment, without torch
+
+generate: init ## write the CRDs and reference docs from the contract
+	$(BIN)/python -m llava_contract.crd crds
+	$(BIN)/python -m llava_contract.reference docs/reference
+
+lint: init
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: init
+	$(BIN)/mypy
+
+contracts: init
+	$(BIN)/lint-imports
+
+check: lint types contracts ## lint, types, import contracts (under 1 minute)
+
+test: test-fast test-base test-trainer ## every test but the demo's
+
+test-fast: init ## contract, operator core, house; no torch
+	timeout $(LIMIT_FAST) $(BIN)/pytest -n 2 tests/contract tests/operator tests/house
+
+test-base: base ## the same in an environment where torch cannot be imported, with the torch-free rooms
+	timeout $(LIMIT_FAST) .venv-base/bin/pytest -n 2 tests/contract tests/operator tests/base
+
+test-trainer: init ## the trainer, with torch on the CPU
+	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile tests/trainer tests/examples
+
+test-demo: init ## run the demo twice and compare loss traces and answers to the last bit
+	$(TORCH_ENV) timeout $(LIMIT_DEMO_TWICE) $(BIN)/pytest tests/demo
+
+demo: init ## one YAML file becomes a trained, converted and scored model
+	HF_HUB_OFFLINE=1 $(BIN)/llava run examples/tiny/llava-finetune.yaml --dir $(DEMO_DIR)
+
+clean: ## remove what the commands made
+	rm -rf .venv .venv-base .uv runs build dist
