@@ -1,5 +1,4 @@
 """From a row of an annotation file to a batch on a device: Record -> Conversation -> Sample -> Pack -> Batch.
 
-record.py, conversation.py, template.py, tokenizer.py, sample.py, images.py, audit.py, pack.py and preview.py need only the base
-install; shards.py needs pyarrow and batch.py torch.
+Only shards.py (pyarrow, numpy) and batch.py (torch) need more than the base install.
 """

@@ -1,14 +1,21 @@
 """Which samples an optimizer step takes, and how they are packed and spread over the ranks.
 
-The order depends on seed and epoch only, never on the number of ranks: the same steps see the same samples on one GPU and on
-sixty-four. Every rank gets the same number of packs in a step, empty ones where it has nothing left, because under ZeRO-3 every
-rank must run the same sequence of modules.
+The order depends on seed and epoch only, never on the number of ranks: a step sees the same samples on one GPU and on
+sixty-four. Every rank gets the same number of packs in a step, empty ones where it has nothing left, because under ZeRO-3
+every rank must run the same sequence of modules.
 """
 
 from __future__ import annotations
 
+import heapq
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
+
+from llava_trainer.errors import BadData, InvalidSpec
+
+__all__ = ["Batching", "EpochPlan", "Pack", "Step", "plan_epoch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimizer step: packs_by_rank[rank] has the same length for every rank; `num_labels` counts all ranks."""
+    """One optimizer step: packs_by_rank[rank] is equally long for every rank; `num_labels` counts all ranks."""
 
     packs_by_rank: tuple[tuple[Pack, ...], ...]
     num_labels: int
@@ -40,6 +47,11 @@ class Step:
     def num_samples(self) -> int:
         """Samples in this step over all ranks."""
         return sum(len(pack.sample_indices) for packs in self.packs_by_rank for pack in packs)
+
+    @property
+    def num_positions(self) -> int:
+        """Positions in this step over all ranks."""
+        return sum(pack.length for packs in self.packs_by_rank for pack in packs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +69,61 @@ class EpochPlan:
         return len(self.order) // self.batching.global_batch
 
     def step(self, index: int) -> Step:
-        """Pack the samples of step `index` (from 0)."""
-        raise NotImplementedError
+        """Pack the samples of step `index`, from 0."""
+        if not 0 <= index < self.num_steps:
+            raise IndexError(f"step {index} of an epoch with {self.num_steps}")
+        size = self.batching.global_batch
+        chosen = self.order[index * size : (index + 1) * size]
+        by_rank = _spread(chosen, self.lengths, self.batching.world_size)
+        packed = [_pack(indices, self.lengths, self.batching.pack_length) for indices in by_rank]
+        num_packs = max(map(len, packed))
+        filled = (tuple(packs) + (Pack((), 0),) * (num_packs - len(packs)) for packs in packed)
+        return Step(tuple(filled), sum(int(self.num_labels[i]) for i in chosen))
 
 
 def plan_epoch(lengths: Sequence[int], num_labels: Sequence[int], *, batching: Batching, epoch: int) -> EpochPlan:
-    """Plan one epoch over samples of `lengths` positions (images expanded) and `num_labels` predicted tokens each."""
-    raise NotImplementedError
+    """Plan one epoch over samples of `lengths` positions (images expanded) and `num_labels` predicted tokens each.
+
+    The last step is filled up with the first samples of the epoch's order, as the published recipes do. Raises InvalidSpec
+    for numbers below 1 and BadData when there is no sample.
+    """
+    assert len(lengths) == len(num_labels), (len(lengths), len(num_labels))
+    for name in ("global_batch", "world_size", "pack_length"):
+        if getattr(batching, name) < 1:
+            raise InvalidSpec(f"{name} is {getattr(batching, name)}; it must be at least 1.")
+    if not lengths:
+        raise BadData("The prepared set holds no sample; look at its audit for the rows that were left out.")
+    order = list(range(len(lengths)))
+    random.Random(f"llava {batching.seed} {epoch}").shuffle(order)  # noqa: S311  (an order, not a secret)
+    num_steps = -(-len(order) // batching.global_batch)
+    return EpochPlan(batching, tuple(islice(cycle(order), num_steps * batching.global_batch)), lengths, num_labels)
+
+
+def _spread(indices: Sequence[int], lengths: Sequence[int], world_size: int) -> list[list[int]]:
+    """Give the longest sample left to the rank with the fewest positions so far."""
+    by_rank: list[list[int]] = [[] for _ in range(world_size)]
+    load = [(0, rank) for rank in range(world_size)]
+    for index in _longest_first(indices, lengths):
+        positions, rank = heapq.heappop(load)
+        by_rank[rank].append(index)
+        heapq.heappush(load, (positions + int(lengths[index]), rank))
+    return by_rank
+
+
+def _pack(indices: Sequence[int], lengths: Sequence[int], pack_length: int) -> list[Pack]:
+    """Put each sample into the first pack with room; one that is longer than a pack gets its own."""
+    packs: list[list[int]] = []
+    filled: list[int] = []
+    for index in _longest_first(indices, lengths):
+        length = int(lengths[index])
+        place = next((p for p, used in enumerate(filled) if used + length <= pack_length), len(packs))
+        if place == len(packs):
+            packs.append([])
+            filled.append(0)
+        packs[place].append(index)
+        filled[place] += length
+    return [Pack(tuple(members), length) for members, length in zip(packs, filled, strict=True)]
+
+
+def _longest_first(indices: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    return sorted(indices, key=lambda index: (-int(lengths[index]), index))

@@ -5,10 +5,17 @@ Shapes: a sample has T tokens; an image counts as one token, IMAGE, until batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
+
+from llava_trainer.data.conversation import IMAGE_TOKEN, Conversation
+from llava_trainer.data.template import PromptTemplate
+from llava_trainer.data.tokenizer import Tokenizer
+
+__all__ = ["IGNORE", "IMAGE", "DropReason", "Dropped", "Sample", "tokenise"]
 
 IGNORE: Final = -100  # label of a token that is not in the loss
 IMAGE: Final = -200  # token id that stands for a whole image
@@ -71,3 +78,53 @@ class Sample:
     def expanded_length(self, patches: int) -> int:
         """Positions in the LLM once every image token has become `patches` rows."""
         return len(self.input_ids) + self.num_slots * (patches - 1)
+
+
+def tokenise(
+    conversation: Conversation, template: PromptTemplate, *, tokenizer: Tokenizer, max_length: int
+) -> Sample | Dropped:
+    """Write a conversation down as token ids and say which of them are learnt.
+
+    Instruction, answer with suffix, and separator are encoded apart, without special tokens. A turn that must open with BOS
+    gets it where the tokenizer has one; an answer that no suffix ends gets EOS. `max_length` counts tokens, an image as
+    one, and cuts on the right.
+    """
+    input_ids: list[int] = []
+    labels: list[int] = []
+
+    def put(ids: Sequence[int], *, learnt: bool) -> None:
+        input_ids.extend(ids)
+        labels.extend(ids if learnt else [IGNORE] * len(ids))
+
+    opens_text = True
+    for turn, exchange in enumerate(conversation.exchanges, start=1):
+        if opens_text and tokenizer.bos_id is not None:
+            put([tokenizer.bos_id], learnt=False)
+        instruction = template.wrap(exchange.instruction, turn=turn)
+        put(
+            _encode_with_images(instruction, tokenizer) if conversation.images else tokenizer.encode(instruction),
+            learnt=False,
+        )
+        put(tokenizer.encode(exchange.answer + template.suffix), learnt=True)
+        opens_text = not template.suffix_is_eos
+        if opens_text and tokenizer.eos_id is not None:
+            put([tokenizer.eos_id], learnt=True)
+        if template.separator:
+            put(tokenizer.encode_constant(template.separator), learnt=False)
+
+    origin = conversation.source, conversation.row, conversation.id
+    sample = Sample(*origin, conversation.images, tuple(input_ids[:max_length]), tuple(labels[:max_length]))
+    if sample.num_labels:
+        return sample
+    if not conversation.exchanges:
+        return Dropped(*origin, DropReason.NO_ANSWER)
+    was_cut = any(label != IGNORE for label in labels)
+    return Dropped(*origin, DropReason.LABELS_CUT_OFF if was_cut else DropReason.NO_LABELS)
+
+
+def _encode_with_images(text: str, tokenizer: Tokenizer) -> list[int]:
+    first, *rest = text.split(IMAGE_TOKEN)
+    ids = list(tokenizer.encode(first))
+    for chunk in rest:
+        ids += [IMAGE, *tokenizer.encode(chunk)]
+    return ids

@@ -1,0 +1,116 @@
+"""How the turns of a row become instructions with answers, and which rows contradict themselves about their images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from llava_trainer.data.record import BadRow, Reason, Record, Role
+
+__all__ = ["IMAGE_TOKEN", "Conversation", "Exchange", "Oddity", "normalise"]
+
+IMAGE_TOKEN: Final = "<image>"  # noqa: S105  (a place in a text, not a secret)
+
+
+class Oddity(StrEnum):
+    """Something about a usable row that its author should know; counted, never fatal."""
+
+    LEADING_GPT = "leading-gpt"  # answers before the first question, left out
+    TRAILING_HUMAN = "trailing-human"  # a question without an answer at the end, left out
+    SEVERAL_TOKENS = "several-tokens"  # one value of a one-image row held more than one <image>: one was kept
+    CMYK_IMAGE = "cmyk-image"
+    SIXTEEN_BIT_IMAGE = "sixteen-bit-image"
+    PALETTE_IMAGE = "palette-image"
+    TRANSPARENT_IMAGE = "transparent-image"  # the alpha channel is dropped without blending, as in training so far
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One instruction and its answer; <image> stands for an image in the instruction and is plain text in the answer."""
+
+    instruction: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One row in the form that is trained on; each <image> of its instructions stands for the next of `images`."""
+
+    source: str
+    row: int
+    id: str | None
+    images: tuple[str, ...]
+    exchanges: tuple[Exchange, ...]
+    oddities: tuple[Oddity, ...] = ()
+
+
+def normalise(record: Record) -> Conversation | BadRow:
+    """Pair every answer with the human turns before it.
+
+    Leading answers and a trailing question are left out. Human turns in a row are joined without a separator; an answer
+    that follows an answer gets an empty instruction. A human value with the image token is stripped and gets the token
+    in front.
+    """
+    first = next((i for i, turn in enumerate(record.turns) if turn.role is Role.HUMAN), len(record.turns))
+    turns = record.turns[first:]
+    exchanges: list[Exchange] = []
+    waiting: list[str] = []
+    joined_tokens = False
+    for turn in turns:
+        if turn.role is Role.HUMAN:
+            waiting.append(_place_token(turn.value, several=len(record.images) > 1))
+            continue
+        joined_tokens |= sum(IMAGE_TOKEN in value for value in waiting) > 1
+        exchanges.append(Exchange("".join(waiting), turn.value))
+        waiting = []
+    odd = {
+        Oddity.LEADING_GPT: first > 0 and bool(turns),
+        Oddity.TRAILING_HUMAN: bool(waiting),
+        Oddity.SEVERAL_TOKENS: len(record.images) == 1
+        and any(turn.value.count(IMAGE_TOKEN) > 1 for turn in turns if turn.role is Role.HUMAN),
+    }
+    conversation = Conversation(
+        record.source,
+        record.row,
+        record.id,
+        record.images,
+        tuple(exchanges),
+        tuple(name for name, is_so in odd.items() if is_so),
+    )
+    wrong = _contradiction(conversation, joined_tokens=joined_tokens)
+    return conversation if wrong is None else BadRow(record.source, record.row, record.id, *wrong)
+
+
+def _place_token(value: str, *, several: bool) -> str:
+    num_tokens = value.count(IMAGE_TOKEN)
+    if num_tokens == 0:
+        return value
+    if several and num_tokens > 1:
+        return value.strip()  # with several images their places in the text carry meaning
+    rest = value.replace(IMAGE_TOKEN, "").strip()
+    return f"{IMAGE_TOKEN}\n{rest}".strip()
+
+
+def _contradiction(conversation: Conversation, *, joined_tokens: bool) -> tuple[Reason, str] | None:
+    """Compare the images that a row names with the tokens that ask for one; sample.py sees to rows without an answer."""
+    if not conversation.exchanges:
+        return None
+    num_images = len(conversation.images)
+    counts = [exchange.instruction.count(IMAGE_TOKEN) for exchange in conversation.exchanges]
+    num_tokens = sum(counts)
+    match num_images, num_tokens:
+        case _ if num_images == num_tokens:
+            wrong = None
+        case 0, _:
+            wrong = Reason.TOKEN_WITHOUT_IMAGE, "a human value holds <image>, but the row names no image"
+        case _, 0:
+            name = conversation.images[0]
+            wrong = Reason.IMAGE_WITHOUT_TOKEN, f"the row names image {name}, but no answered human value holds <image>"
+        case 1, _ if joined_tokens:
+            wrong = Reason.TOKENS_IN_JOINED_TURNS, "consecutive human turns hold <image> more than once for one image"
+        case 1, _:
+            wrong = Reason.TOKENS_IN_SEVERAL_TURNS, f"{sum(map(bool, counts))} human turns hold <image> for one image"
+        case _:
+            wrong = Reason.TOKEN_COUNT, f"the row names {num_images} images, but holds <image> {num_tokens} times"
+    return wrong

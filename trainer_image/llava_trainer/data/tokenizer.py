@@ -1,0 +1,136 @@
+"""How a folder's tokenizer.json is read without transformers, with the same ids as its PreTrainedTokenizerFast.
+
+transformers' AutoTokenizer rebuilds some tokenizers and gives other ids for text that starts with a space; the file as it
+was saved is the truth here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import tokenizers
+
+from llava_trainer.errors import BadData, MissingInput
+
+__all__ = ["Tokenizer"]
+
+_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_NAMED: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_FLAGS: Final = ("lstrip", "rstrip", "single_word", "normalized")
+
+
+class Tokenizer:
+    """Text to ids and back. `name` says where it came from; `*_id` are None where the tokenizer has no such token."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Read a folder; MissingInput without tokenizer.json, BadData when a file of it cannot be read."""
+        self.folder = Path(folder)
+        self.name = str(folder)
+        if not (self.folder / "tokenizer.json").is_file():
+            raise MissingInput(f"{folder}: holds no tokenizer.json; give the folder of an LLM with a fast tokenizer.")
+        try:
+            self._backend = tokenizers.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exception
+            raise BadData(f"{folder}: tokenizer.json cannot be read ({error}); save the tokenizer again.") from error
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._config = {**self._json("special_tokens_map.json"), **self._json("tokenizer_config.json")}
+        self._add_tokens()
+        self._encode_constant = lru_cache(maxsize=64)(self.encode)
+
+    def __len__(self) -> int:
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def bos_id(self) -> int | None:
+        """Id of the token that opens a text."""
+        return self._named_id("bos_token")
+
+    @cached_property
+    def eos_id(self) -> int | None:
+        """Id of the token that closes an answer."""
+        return self._named_id("eos_token")
+
+    @cached_property
+    def pad_id(self) -> int | None:
+        """Id of the padding token; the closing token where there is none."""
+        pad = self._named_id("pad_token")
+        return self.eos_id if pad is None else pad
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the tokenizer's files: equal digests mean equal ids."""
+        whole = hashlib.sha256()
+        for name in _FILES:
+            path = self.folder / name
+            content = path.read_bytes() if path.is_file() else b""
+            whole.update(f"{name} {len(content)}\n".encode() + content)
+        return whole.hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` alone: no BOS or EOS is added; special tokens written out in the text become their ids."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_constant(self, text: str) -> list[int]:
+        """`encode` for the few texts that every row repeats; do not change the list."""
+        return self._encode_constant(text)
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Text of `ids`."""
+        return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    def piece(self, token_id: int) -> str:
+        """The vocabulary's own spelling of one id."""
+        return self._backend.id_to_token(token_id) or ""
+
+    def token_id(self, piece: str) -> int | None:
+        """Id of one piece of the vocabulary."""
+        return self._backend.token_to_id(piece)
+
+    def is_piece(self, text: str) -> bool:
+        """Whether `text`, met in a prompt, becomes exactly one token."""
+        token = self.token_id(text)
+        return token is not None and self.encode(text) == [token]
+
+    def _named_id(self, name: str) -> int | None:
+        content = _content(self._config.get(name))
+        return None if content is None else self.token_id(content)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadData(f"{path}: not valid JSON ({error}); save the tokenizer again.") from error
+        if not isinstance(value, dict):
+            raise BadData(f"{path}: not a JSON object; save the tokenizer again.")
+        return value
+
+    def _add_tokens(self) -> None:
+        """Add what the configuration lists and tokenizer.json lacks, in the order of ids, as transformers does."""
+        known = self._backend.get_added_tokens_decoder()
+        listed = self._config.get("added_tokens_decoder", {})
+        for _, entry in sorted(listed.items(), key=lambda item: int(item[0])):
+            flags = {flag: bool(entry.get(flag, False)) for flag in _FLAGS}
+            token = tokenizers.AddedToken(entry["content"], special=bool(entry.get("special", False)), **flags)
+            if token not in known.values():
+                self._backend.add_tokens([token])
+        present = {token.content for token in self._backend.get_added_tokens_decoder().values()}
+        named = [self._config.get(name) for name in _NAMED] + list(self._config.get("additional_special_tokens") or [])
+        for content in map(_content, named):
+            if content is not None and content not in present:
+                self._backend.add_special_tokens([tokenizers.AddedToken(content, special=True, normalized=False)])
+                present.add(content)
+
+
+def _content(entry: Any) -> str | None:
+    """The text of a special token, which configurations write as a string or as an object."""
+    content = entry.get("content") if isinstance(entry, dict) else entry
+    return content if isinstance(content, str) else None
