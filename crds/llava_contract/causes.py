@@ -69,6 +69,12 @@ OUT_OF_MEMORY: Final = Cause(
 NAN_LOSS: Final = Cause(
     77, "NaNLoss", Retry.ROLLBACK, "Lower the learning rate; the message lists the rows of the batch."
 )
+DEADLINE: Final = Cause(
+    78, "DeadlineExceeded", Retry.NEVER, "Raise runPolicy.activeDeadlineSeconds; checkpoints are kept."
+)
+BELOW_MINIMUM: Final = Cause(
+    79, "BelowMinimumAccuracy", Retry.NEVER, "The model is kept; train longer or lower evaluate.minimumAccuracy."
+)
 INTERRUPTED: Final = Cause(
     130, "Interrupted", Retry.NEVER, "Run the same command again: it goes on from the last checkpoint."
 )
@@ -82,8 +88,8 @@ LOST: Final = Cause(-1, "Lost", Retry.COUNTED, "The process vanished and left no
 
 CAUSES: Final = (
     SUCCEEDED, UNEXPECTED, USAGE, INVALID_SPEC, WRONG_TEMPLATE, BAD_DATA, MISSING_INPUT, FORBIDDEN, UNWRITABLE, NO_SPACE,
-    WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS, INTERRUPTED, KILLED,
-    TERMINATED, LOST,
+    WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS, DEADLINE, BELOW_MINIMUM,
+    INTERRUPTED, KILLED, TERMINATED, LOST,
 )  # fmt: skip
 
 _BY_EXIT_CODE: Final = MappingProxyType({cause.exit_code: cause for cause in CAUSES})

@@ -145,4 +145,6 @@ class RunConfig(Schema):
     hang_timeout_seconds: int
     last_commit: CheckpointRef | None = None
     """The newest commit of this stage that the operator knows of; resuming from nothing is then an error."""
+    resume_before_step: int | None = None
+    """After a NaN loss: resume only from a checkpoint of an earlier step, or from nothing; None: from the newest one."""
     task: Annotated[PrepareTask | TrainTask | ConvertTask | EvaluateTask, Field(discriminator="kind")]
