@@ -1,0 +1,229 @@
+"""Objects under a prefix: whole or not at all, one winner, and every refusal by its name."""
+
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from llava_contract.run import StorageTarget
+from llava_trainer.errors import InvalidSpec, MissingInput, NoSpace, StorageUnwritable, Unsupported
+from llava_trainer.storage import (
+    Absent,
+    AlreadyWritten,
+    Forbidden,
+    Found,
+    ObjectInfo,
+    Storage,
+    Unreachable,
+    open_storage,
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(str(tmp_path / "job"))
+
+
+def test_what_was_written_is_read(storage: Storage) -> None:
+    storage.write("a/b/c.json", b"{}")
+    assert storage.read("a/b/c.json") == b"{}"
+
+
+def test_a_write_replaces(storage: Storage) -> None:
+    storage.write("x", b"old")
+    storage.write("x", b"new")
+    assert storage.read("x") == b"new"
+
+
+def test_create_only_never_replaces(storage: Storage) -> None:
+    storage.write("x", b"first", create_only=True)
+    with pytest.raises(AlreadyWritten, match="another writer was first"):
+        storage.write("x", b"second", create_only=True)
+    assert storage.read("x") == b"first"
+
+
+def test_of_many_create_only_writers_one_wins(storage: Storage) -> None:
+    def attempt(number: int) -> int | None:
+        try:
+            storage.write("MANIFEST.json", str(number).encode() * 4096, create_only=True)
+        except AlreadyWritten:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [number for number in pool.map(attempt, range(8)) if number is not None]
+    assert [str(number).encode() * 4096 for number in winners] == [storage.read("MANIFEST.json")]
+
+
+def test_list_is_sorted_and_knows_sizes(storage: Storage) -> None:
+    for path in ("b", "a/2", "a/1", "ab/3"):
+        storage.write(path, b"..")
+    assert storage.list("a") == [ObjectInfo("a/1", 2), ObjectInfo("a/2", 2)]
+    assert len(storage.list()) == 4
+
+
+def test_nothing_under_a_prefix_is_an_empty_list(storage: Storage) -> None:
+    assert storage.list("checkpoints") == []
+
+
+@pytest.mark.parametrize(("path", "there"), [("a/b", True), ("a", False), ("c", False), ("a/b/c", False)])
+def test_only_an_object_exists(storage: Storage, path: str, *, there: bool) -> None:
+    storage.write("a/b", b"")
+    assert storage.exists(path) is there
+
+
+def test_deleting_twice_is_fine(storage: Storage) -> None:
+    storage.write("a/b", b"")
+    storage.delete("a/b")
+    storage.delete("a/b")
+    assert storage.list() == []
+
+
+def test_files_go_in_and_come_out_whole(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(bytes(range(256)) * 999)
+    storage.put_file("x/y", tmp_path / "in")
+    storage.get_file("x/y", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+
+
+def test_a_put_file_may_be_create_only(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"1")
+    storage.put_file("x", tmp_path / "in", create_only=True)
+    with pytest.raises(AlreadyWritten):
+        storage.put_file("x", tmp_path / "in", create_only=True)
+
+
+def test_a_staged_write_that_was_killed_is_not_listed(storage: Storage) -> None:
+    storage.write("a/x", b"whole")
+    storage.local_path("a/y#1").write_bytes(b"ha")  # what a SIGKILL leaves behind
+    assert storage.list() == [ObjectInfo("a/x", 5)]
+
+
+@pytest.mark.parametrize("spelling", ["data/x", "/data/x/", "file://{folder}/data/x", "{folder}/data/x"])
+def test_a_uri_inside_the_prefix_names_the_same_object(tmp_path: Path, spelling: str) -> None:
+    storage = open_storage(str(tmp_path))
+    if spelling == "/data/x/":
+        spelling = spelling.strip("/")
+    assert storage.key(spelling.format(folder=tmp_path)) == "data/x"
+
+
+def test_a_folder_with_a_space_has_a_uri_without(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "my job"))
+    storage.write("x y", b"1")
+    again = open_storage(StorageTarget(uri=storage.uri))
+    assert again.read(storage.uri_of("x y").replace(" ", "%20")) == b"1"
+
+
+def test_a_place_outside_the_prefix_is_refused(storage: Storage) -> None:
+    with pytest.raises(InvalidSpec, match="outside"):
+        storage.read("file:///etc/hostname")
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/prefix", "pvc://claim/path", "hf://org/name"])
+def test_a_place_that_cannot_hold_a_job_is_told_with_what_can(uri: str) -> None:
+    with pytest.raises(Unsupported, match="use a path or a file:// URI"):
+        open_storage(uri)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/x", "file://host/x", "file://x", "s3://"])
+def test_a_misspelt_uri_is_an_invalid_spec(uri: str) -> None:
+    with pytest.raises(InvalidSpec, match=uri):
+        open_storage(uri)
+
+
+def test_a_job_that_must_be_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match="no such folder"):
+        open_storage(str(tmp_path / "job"), must_exist=True)
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_storage_below_a_file_is_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageUnwritable, match="file/job: cannot be written"):
+        open_storage(str(tmp_path / "file" / "job"))
+
+
+def test_space_that_is_not_there_is_told_in_numbers(storage: Storage) -> None:
+    with pytest.raises(NoSpace, match=r"1,000,000,000\.000 GB are needed and [\d.,]+ GB are free"):
+        storage.require_space(10**18)
+
+
+def test_enough_space_is_silent(storage: Storage) -> None:
+    storage.require_space(1)
+    storage.require_writable()
+    assert storage.list() == []
+
+
+def test_a_loop_is_unreachable_not_absent(storage: Storage) -> None:
+    storage.local_path("x").symlink_to("x")
+    assert isinstance(storage.look("x"), Unreachable)
+
+
+def test_absent_is_absent(storage: Storage) -> None:
+    assert isinstance(storage.look("x"), Absent)
+
+
+def test_found_is_found(storage: Storage) -> None:
+    storage.write("x", b"1")
+    assert storage.look("x") == Found(b"1")
+
+
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from llava_trainer.storage import *
+storage = open_storage(sys.argv[1])
+storage.look("warm-up")
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    answer = {action}
+    print(type(answer).__name__)
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "answer"),
+    [
+        ("storage.look('locked/x')", Forbidden.__name__),
+        ("storage.read('locked/x')", "StorageForbidden"),
+        ("storage.list('locked')", "StorageForbidden"),
+        ("storage.exists('locked/x')", "StorageForbidden"),
+        ("storage.write('closed/y', b'')", "StorageUnwritable"),
+        ("storage.delete('closed/x')", "StorageUnwritable"),
+        ("materialise(sys.argv[1] + '/locked/x')", "StorageForbidden"),
+    ],
+)
+def test_forbidden_is_not_absent(tmp_path: Path, action: str, answer: str) -> None:
+    for name, mode in (("locked", 0o000), ("closed", 0o555)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("")
+        (tmp_path / name).chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    script = textwrap.dedent(UNPRIVILEGED).format(action=action)
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    (tmp_path / "locked").chmod(0o755)
+    assert done.stdout.strip() == answer
+
+
+def test_a_full_disk_is_no_space_and_leaves_the_old_object(tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+from llava_trainer.storage import open_storage
+storage = open_storage(sys.argv[1])
+storage.write("x", b"old")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+try:
+    storage.write("x", bytes(1 << 20))
+except Exception as error:
+    print(type(error).__name__, storage.read("x"), len(storage.list()))
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "NoSpace b'old' 1"
