@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -10,10 +11,13 @@ from pydantic import Field
 
 from llava_contract.schema import Schema, Uri
 
-__all__ = ["Artifact", "CheckpointRef", "Progress", "StageResult"]
+__all__ = ["MAX_RESULT_BYTES", "Artifact", "CheckpointRef", "Progress", "StageResult"]
 
 MAX_RESULT_BYTES = 4096
 """A container's termination message holds no more."""
+
+MIN_SENTENCE = 200
+"""Characters of a sentence that are worth more than results, seconds and artifacts, which storage holds as well."""
 
 
 class Artifact(StrEnum):
@@ -81,3 +85,35 @@ class StageResult(Schema):
     """Scores as fractions: `<benchmark>/<rule>/circular` and `<benchmark>/<rule>/vanilla`."""
     seconds: dict[str, float] = {}
     """`import` and `work`."""
+
+    def to_message(self, pointer: str = "the log") -> bytes:
+        """The result as JSON in UTF-8, of at most MAX_RESULT_BYTES.
+
+        What is too long loses the tail of its sentence, then results, seconds and artifacts, in this order; the sentence then
+        ends with where the whole result is (`pointer`: a file, a URI or the log). The JSON stays valid and no character is cut
+        in two. Raises ValueError when the fields that are never dropped do not fit.
+        """
+        kept = self.model_copy(update={"message": self.message.encode(errors="replace").decode()})
+        if len(whole := kept._encode()) <= MAX_RESULT_BYTES:
+            return whole
+        tail = f"... (cut; the whole result is in {pointer})"
+        for dropped in ("", "results", "seconds", "artifacts"):
+            kept = kept.model_copy(update={dropped: {}} if dropped else {})
+            if (cut := kept._cut_to_fit(tail)) is not None:
+                return cut
+        raise ValueError(
+            f"a result of stage {self.stage} does not fit into {MAX_RESULT_BYTES} bytes: shorten its checkpoint URI"
+        )
+
+    def _encode(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
+
+    def _cut_to_fit(self, tail: str) -> bytes | None:
+        """With the longest head of the sentence that fits; None when that would be less than a sentence."""
+
+        def with_head(num_characters: int) -> bytes:
+            return self.model_copy(update={"message": self.message[:num_characters] + tail})._encode()
+
+        lengths = range(min(len(self.message), MIN_SENTENCE), len(self.message) + 1)
+        num_fitting = bisect_right(lengths, MAX_RESULT_BYTES, key=lambda n: len(with_head(n)))
+        return with_head(lengths[num_fitting - 1]) if num_fitting else None

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from llava_contract.result import CheckpointRef
+from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.conversion import ExportDtype, ExportFormat
 from llava_contract.v1alpha1.data import DataSource, OnBadRow
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
-from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
 
 __all__ = [

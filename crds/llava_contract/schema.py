@@ -1,13 +1,16 @@
-"""How every model of the contract behaves: camelCase on the wire, unknown fields refused, values frozen."""
+"""How every model of the contract behaves: camelCase on the wire, unknown fields refused, values frozen, rules enforced."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-__all__ = ["Name", "Schema", "Uri"]
+from llava_contract.rules import Rule
+
+__all__ = ["Name", "Schema", "Uri", "filled_by_recipe", "list_map", "unique_by"]
 
 
 class Schema(BaseModel):
@@ -23,9 +26,53 @@ class Schema(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    RULES: ClassVar[tuple[Rule, ...]] = ()
 
-Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^((hf|s3|pvc|file)://\S+|[^:\s]+)$")]
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        broken = [
+            InitErrorDetails(type=PydanticCustomError("rule", "{sentence}", {"sentence": rule.message}), loc=rule.path)
+            for rule in self.RULES
+            if not rule.holds(self)
+        ]
+        if broken:
+            raise ValidationError.from_exception_data(type(self).__name__, broken)
+        return self
+
+
+Uri = Annotated[
+    str, Field(min_length=1, max_length=1024, pattern=r"^((hf|s3|pvc)://\S+|file:///.+|[^:\s]|[^:\s][^:]*[^:\s])$")
+]
 """A location: hf://org/name, s3://bucket/key, pvc://claim/path, file:///path, or a plain path."""
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A DNS-1123 label."""
+
+
+def filled_by_recipe(default: Any) -> Any:
+    """A field with a default in Python and none in the CRD: only what the user wrote may win over a recipe."""
+    return Field(default=default, json_schema_extra={"x-filled-by-recipe": True})
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """What the CRD says of a list in which no two items share `key`; goes with `unique_by(key)`."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def unique_by(key: str) -> AfterValidator:
+    """Refuse a list in which two items share `key`, as the API server does for a list of type map."""
+
+    def refuse_duplicates(items: list[Any]) -> list[Any]:
+        keys = [getattr(item, key) for item in items]
+        again = [index for index, value in enumerate(keys) if value in keys[:index]]
+        if again:
+            errors = [
+                InitErrorDetails(
+                    type=PydanticCustomError("duplicate", "Duplicate value"), loc=(index,), input={key: keys[index]}
+                )
+                for index in again
+            ]
+            raise ValidationError.from_exception_data("list", errors)
+        return items
+
+    return AfterValidator(refuse_duplicates)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from llava_contract import rules
+from llava_contract.schema import Name, Schema, Uri
 from llava_contract.v1alpha1.evaluation import EvaluateSpec
 from llava_contract.v1alpha1.policy import RunPolicy
-from llava_contract.schema import Name, Schema, Uri
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_contract.v1alpha1.workers import WorkersSpec
@@ -16,6 +17,8 @@ __all__ = ["EvaluatedModel", "LlavaEvalJob", "LlavaEvalJobSpec"]
 
 class EvaluatedModel(Schema):
     """The model to score: exactly one of the two."""
+
+    RULES: ClassVar = (rules.ONE_MODEL,)
 
     train_job_name: Name | None = None
     """A LlavaTrainJob in the same namespace whose exported model is scored."""
@@ -35,11 +38,13 @@ class LlavaEvalJobSpec(Schema):
     workers: WorkersSpec = WorkersSpec()
     """What it runs on; one worker is used."""
     run_policy: RunPolicy = RunPolicy()
-    """Limits of the job."""
+    """Suspension, restarts and time limits."""
 
 
 class LlavaEvalJob(Schema):
-    """The resource."""
+    """Scores one model that exists already on benchmark files."""
+
+    RULES: ClassVar = (rules.JOB_NAME,)
 
     api_version: Literal["llava.dev/v1alpha1"]
     """llava.dev/v1alpha1"""
@@ -51,3 +56,8 @@ class LlavaEvalJob(Schema):
     """What to do."""
     status: JobStatus | None = None
     """How it goes."""
+
+    @property
+    def name(self) -> str:
+        """metadata.name; empty where it is missing."""
+        return str(self.metadata.get("name", ""))

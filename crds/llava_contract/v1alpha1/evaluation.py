@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from llava_contract.schema import Schema, Uri
+from llava_contract.schema import Schema, Uri, list_map, unique_by
 
 __all__ = ["BenchmarkSource", "EvaluateSpec"]
 
@@ -23,7 +23,9 @@ class BenchmarkSource(Schema):
 class EvaluateSpec(Schema):
     """Greedy answers to multiple-choice questions, scored under XTuner's and VLMEvalKit's rules."""
 
-    benchmarks: Annotated[list[BenchmarkSource], Field(min_length=1, max_length=32)]
+    benchmarks: Annotated[
+        list[BenchmarkSource], Field(min_length=1, max_length=32, json_schema_extra=list_map("name")), unique_by("name")
+    ]
     """The files to answer."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     """Questions answered together; it never changes an answer."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from math import isfinite
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from llava_contract.result import CheckpointRef
-from llava_contract.schema import Schema
+from llava_contract.schema import Schema, list_map, unique_by
 
 __all__ = [
     "AttemptRecord",
@@ -21,6 +22,25 @@ __all__ = [
     "StageState",
     "StageStatus",
 ]
+
+
+MAX_HISTORY: Final = 50
+"""Ended attempts that a stage remembers; older ones are forgotten, so that the object stays small."""
+
+
+def _readable(number: Any) -> Any:
+    """Keep four decimals, which the LOSS column prints as they are; JSON has no NaN, so that becomes nothing."""
+    if isinstance(number, float):
+        return round(number, 4) if isfinite(number) else None
+    return number
+
+
+def _newest(history: Any) -> Any:
+    return history[-MAX_HISTORY:] if isinstance(history, (list, tuple)) else history
+
+
+ReadableNumber = Annotated[float | None, BeforeValidator(_readable)]
+"""A number that a table prints as it is."""
 
 
 class Phase(StrEnum):
@@ -46,7 +66,7 @@ class StageState(StrEnum):
 
 
 class ConditionStatus(StrEnum):
-    """metav1.ConditionStatus."""
+    """Whether a condition holds."""
 
     TRUE = "True"
     FALSE = "False"
@@ -54,9 +74,9 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Schema):
-    """metav1.Condition."""
+    """One claim about the job in the shape that every Kubernetes tool reads."""
 
-    type: Annotated[str, Field(max_length=316)]
+    type: Annotated[str, Field(min_length=1, max_length=316)]
     """What the condition is about."""
     status: ConditionStatus
     """True, False or Unknown."""
@@ -79,9 +99,9 @@ class ProgressStatus(Schema):
     """Optimizer steps done."""
     total_steps: int
     """Optimizer steps in all."""
-    loss: float | None = None
-    """Latest training loss."""
-    samples_per_second: float | None = None
+    loss: ReadableNumber = None
+    """Latest training loss, to four decimals."""
+    samples_per_second: ReadableNumber = None
     """Training throughput over all ranks."""
     eta: str | None = None
     """Time left, such as 2h10."""
@@ -125,8 +145,8 @@ class StageStatus(Schema):
     """Newest committed checkpoint."""
     message: str = ""
     """What the stage last said."""
-    history: list[AttemptRecord] = []
-    """Attempts that ended without success, newest last."""
+    history: Annotated[list[AttemptRecord], Field(max_length=MAX_HISTORY), BeforeValidator(_newest)] = []
+    """Attempts that ended without success, newest last; the oldest are forgotten."""
     seconds: dict[str, float] = {}
     """Seconds spent by kind (import, work), from the stage's result."""
 
@@ -152,10 +172,14 @@ class JobStatus(Schema):
     """When the job ended."""
     progress: ProgressStatus | None = None
     """How far the running stage is."""
-    stages: list[StageStatus] = []
+    stages: Annotated[
+        list[StageStatus], Field(max_length=8, json_schema_extra=list_map("name")), unique_by("name")
+    ] = []
     """Each stage in order."""
-    conditions: list[Condition] = []
-    """metav1 conditions."""
+    conditions: Annotated[
+        list[Condition], Field(max_length=16, json_schema_extra=list_map("type")), unique_by("type")
+    ] = []
+    """Claims about the job by type, for programs that wait."""
     artifacts: dict[str, str] = {}
     """What the stages made: name to URI."""
     results: dict[str, float] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from llava_contract import rules
 from llava_contract.schema import Name, Schema
 
 __all__ = ["StorageSpec"]
@@ -14,11 +15,15 @@ __all__ = ["StorageSpec"]
 class StorageSpec(Schema):
     """The storage prefix of a job: prepared data, checkpoints, models and reports live under it."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^((s3|pvc|file)://\S+|[^:\s]+)$")]
+    RULES: ClassVar = (rules.S3_SETTINGS,)
+
+    uri: Annotated[
+        str, Field(min_length=1, max_length=1024, pattern=r"^((s3|pvc)://\S+|file:///.+|[^:\s]|[^:\s][^:]*[^:\s])$")
+    ]
     """Prefix under which the job writes: s3://bucket/prefix, pvc://claim/path, or file:///path (a path in the container)."""
-    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://\S+$")] | None = None
+    endpoint: Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://\S+$")] | None = None
     """URL of an S3-compatible server; leave out for AWS."""
-    region: Annotated[str, Field(max_length=64)] | None = None
+    region: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Region of the bucket."""
     path_style: bool = False
     """Put the bucket into the path instead of the host name, as most S3-compatible servers want."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from llava_contract import rules
+from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.conversion import ConvertSpec
 from llava_contract.v1alpha1.data import PrepareSpec
 from llava_contract.v1alpha1.evaluation import EvaluateSpec
 from llava_contract.v1alpha1.model import ModelSpec
 from llava_contract.v1alpha1.policy import RunPolicy
-from llava_contract.schema import Schema
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_contract.v1alpha1.training import CheckpointSpec, DeepspeedSpec, TrainStageSpec
@@ -23,10 +24,28 @@ __all__ = ["LlavaTrainJob", "LlavaTrainJobSpec"]
 class LlavaTrainJobSpec(Schema):
     """prepare -> pretrain -> finetune -> convert -> evaluate; a stage that is left out is skipped."""
 
+    RULES: ClassVar = (
+        rules.SOMETHING_TO_TRAIN,
+        rules.MODEL_WITHOUT_RECIPE,
+        rules.PRETRAIN_WITHOUT_RECIPE,
+        rules.FINETUNE_WITHOUT_RECIPE,
+        rules.PRETRAIN_LORA_SETTINGS,
+        rules.FINETUNE_LORA_SETTINGS,
+        rules.PRETRAIN_STARTS_FRESH,
+        rules.FINETUNE_NEEDS_PROJECTOR,
+        rules.ONE_PROJECTOR,
+        rules.EVALUATE_NEEDS_CONVERT,
+        rules.FP16_NEEDS_GPUS,
+    )
+
     recipe: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """Name of a published recipe or job recipe; it fills everything that is not written here (`llava recipe list`)."""
+    """Name of a recipe (`llava recipe list`); it fills everything that is not written here. A published recipe brings its
+    one training stage; a job recipe brings pretrain, finetune and convert."""
+    data_root: Uri | None = None
+    """Folder under which the recipe's data sets lie by their published names (llava_data/, sharegpt4v/, internvl_sft/);
+    not needed where a stage writes its own data."""
     model: ModelSpec = ModelSpec()
-    """What the model is assembled from."""
+    """The LLM, the vision tower and how they are joined."""
     storage: StorageSpec
     """Where the job keeps everything it makes."""
     prepare: PrepareSpec = PrepareSpec()
@@ -36,21 +55,23 @@ class LlavaTrainJobSpec(Schema):
     finetune: TrainStageSpec | None = None
     """Stage 2: projector and LLM learn on instructions."""
     convert: ConvertSpec | None = None
-    """Export of the result."""
+    """Export of the trained model; write convert: {} for the defaults."""
     evaluate: EvaluateSpec | None = None
-    """Scores of the exported model."""
+    """Scores of the exported model on benchmark files."""
     deepspeed: DeepspeedSpec = DeepspeedSpec()
-    """How DeepSpeed shares the work."""
+    """How DeepSpeed shares the work among ranks."""
     checkpoint: CheckpointSpec = CheckpointSpec()
-    """When training state is saved."""
+    """When training state is saved and what is kept."""
     workers: WorkersSpec = WorkersSpec()
     """How many processes train and on what."""
     run_policy: RunPolicy = RunPolicy()
-    """Limits of the job."""
+    """Suspension, restarts and time limits."""
 
 
 class LlavaTrainJob(Schema):
-    """The resource."""
+    """Trains, converts and scores one LLaVA model: prepare -> pretrain -> finetune -> convert -> evaluate."""
+
+    RULES: ClassVar = (rules.JOB_NAME,)
 
     api_version: Literal["llava.dev/v1alpha1"]
     """llava.dev/v1alpha1"""
@@ -62,3 +83,8 @@ class LlavaTrainJob(Schema):
     """What to do."""
     status: JobStatus | None = None
     """How it goes."""
+
+    @property
+    def name(self) -> str:
+        """metadata.name; empty where it is missing."""
+        return str(self.metadata.get("name", ""))
