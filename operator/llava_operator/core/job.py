@@ -1,0 +1,29 @@
+"""The nouns Key and Job: a resource as the core sees it, whatever keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llava_contract.v1alpha1.status import JobStatus
+from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
+
+__all__ = ["Job", "Key"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which job."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job with its effective spec (recipes expanded) and the status last written."""
+
+    key: Key
+    uid: str
+    generation: int
+    spec: LlavaTrainJobSpec
+    status: JobStatus

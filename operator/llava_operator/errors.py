@@ -1,0 +1,75 @@
+"""What the operator itself can refuse or fail at; each error carries the cause whose exit code the command ends with.
+
+OperatorError
+├── InvalidSpec        a field that a stage needs is not there
+├── AnotherSpec        the directory holds a job with another spec
+├── DirectoryBusy      another `llava run` works in the directory
+├── StateUnreadable    job.json is there but cannot be read
+├── Unwritable         the directory cannot be written
+├── NoSpace            the directory's file system is full
+├── Unsupported        something that only a cluster can do
+└── CannotStart        the operating system refused to start a process
+"""
+
+from __future__ import annotations
+
+from llava_contract import causes
+
+__all__ = [
+    "AnotherSpec", "CannotStart", "DirectoryBusy", "InvalidSpec", "NoSpace", "OperatorError", "StateUnreadable",
+    "Unsupported", "Unwritable",
+]  # fmt: skip
+
+
+class OperatorError(Exception):
+    """Base of the operator's errors; str(error) is the sentence that the user reads."""
+
+    cause: causes.Cause = causes.UNEXPECTED
+
+
+class InvalidSpec(OperatorError):
+    """A field that a stage needs is not there."""
+
+    cause = causes.INVALID_SPEC
+
+
+class AnotherSpec(OperatorError):
+    """The directory holds a job with another spec."""
+
+    cause = causes.USAGE
+
+
+class DirectoryBusy(OperatorError):
+    """Another `llava run` works in the directory."""
+
+    cause = causes.USAGE
+
+
+class StateUnreadable(OperatorError):
+    """job.json is there but cannot be read."""
+
+    cause = causes.CORRUPT_STATE
+
+
+class Unwritable(OperatorError):
+    """The directory cannot be written."""
+
+    cause = causes.UNWRITABLE
+
+
+class NoSpace(OperatorError):
+    """The directory's file system is full."""
+
+    cause = causes.NO_SPACE
+
+
+class Unsupported(OperatorError):
+    """Something that only a cluster can do."""
+
+    cause = causes.UNSUPPORTED
+
+
+class CannotStart(OperatorError):
+    """The operating system refused to start a process."""
+
+    cause = causes.INFRASTRUCTURE

@@ -1,0 +1,66 @@
+"""The story of a job, one step at a time: observe, plan, decide, write the intent, act, tell.
+
+Everything follows from what exists now; a process that dies between any two lines is continued by the next call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from llava_operator.backends.base import Attempt, Backend
+from llava_operator.core.decide import decide
+from llava_operator.core.decision import (
+    Decision,
+    Fail,
+    FinishStage,
+    Rest,
+    RestartStage,
+    Situation,
+    StartAttempt,
+    StopAttempt,
+    Succeed,
+    Suspend,
+    Wait,
+)  # fmt: skip
+from llava_operator.core.events import event_of
+from llava_operator.core.job import Job, Key
+from llava_operator.core.plan import plan_job
+from llava_operator.core.runfile import run_config
+from llava_operator.core.status import applied, latched
+from llava_operator.resources import Resources
+
+__all__ = ["reconcile"]
+
+
+def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime) -> Decision:
+    """Bring the job one decision further and say which; Wait and Rest mean that there is nothing to do at once."""
+    job = resources.get(key)
+    if job is None:
+        return Rest()
+    observed, plan = backend.observe(job), plan_job(job)
+    seen = latched(job.status, plan, observed=observed, now=now)
+    decision = decide(Situation(plan, seen, observed, now))
+    intended = replace(job, status=applied(seen, decision, plan=plan, now=now))
+    if intended.status != job.status:
+        resources.patch_status(job, intended.status)
+    _act(decision, intended, backend)
+    if event := event_of(decision):
+        resources.emit(job, event)
+    return decision
+
+
+def _act(decision: Decision, job: Job, backend: Backend) -> None:
+    match decision:
+        case StartAttempt(stage=planned, child=child):
+            backend.start(Attempt(child, planned, run_config(job, planned)))
+        case RestartStage(child=child) | StopAttempt(child=child):
+            backend.stop(child)
+        case Suspend(child=child) | Fail(child=child):
+            if child is not None:
+                backend.stop(child)
+        case FinishStage() | Succeed() | Wait() | Rest():
+            pass
+        case _:
+            assert_never(decision)
