@@ -57,9 +57,9 @@ def make_batch(
 ) -> Batch:
     """Lay the samples of one pack behind one another; nothing is padded.
 
-    images_IHWC: uint8, the images named by `seen_images(samples)` in that order; None where there are none. An image whose
-    token was cut off is not among them: it has no place in the sequence and so no effect. Without samples the batch is
-    one position without a label, so that an empty pack runs the same modules.
+    images_IHWC: uint8, the images named by `seen_images(samples)` in that order; None where there are none. An image
+    whose token was cut off is not among them: it has no place in the sequence and so no effect. Without samples the
+    batch is one position without a label, so that an empty pack runs the same modules.
     """
     import torch  # noqa: PLC0415  (preparing and previewing run without torch)
 

@@ -27,7 +27,7 @@ class Oddity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One instruction and its answer; <image> stands for an image in the instruction and is plain text in the answer."""
+    """One instruction and its answer; <image> is an image in the instruction, plain text in the answer."""
 
     instruction: str
     answer: str
@@ -93,7 +93,7 @@ def _place_token(value: str, *, several: bool) -> str:
 
 
 def _contradiction(conversation: Conversation, *, joined_tokens: bool) -> tuple[Reason, str] | None:
-    """Compare the images that a row names with the tokens that ask for one; sample.py sees to rows without an answer."""
+    """Compare the images that a row names with the tokens that ask for one; rows without an answer are not judged."""
     if not conversation.exchanges:
         return None
     num_images = len(conversation.images)

@@ -1,8 +1,8 @@
 """Which samples an optimizer step takes, and how they are packed and spread over the ranks.
 
 The order depends on seed and epoch only, never on the number of ranks: a step sees the same samples on one GPU and on
-sixty-four. Every rank gets the same number of packs in a step, empty ones where it has nothing left, because under ZeRO-3
-every rank must run the same sequence of modules.
+sixty-four. Every rank gets the same number of packs in a step, empty ones where it has nothing left, because under
+ZeRO-3 every rank must run the same sequence of modules.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ class EpochPlan:
 def plan_epoch(lengths: Sequence[int], num_labels: Sequence[int], *, batching: Batching, epoch: int) -> EpochPlan:
     """Plan one epoch over samples of `lengths` positions (images expanded) and `num_labels` predicted tokens each.
 
-    The last step is filled up with the first samples of the epoch's order, as the published recipes do. Raises InvalidSpec
-    for numbers below 1 and BadData when there is no sample.
+    The last step is filled up with the first samples of the epoch's order, as the published recipes do. Raises
+    InvalidSpec for numbers below 1 and BadData when there is no sample.
     """
     assert len(lengths) == len(num_labels), (len(lengths), len(num_labels))
     for name in ("global_batch", "world_size", "pack_length"):
         if getattr(batching, name) < 1:
             raise InvalidSpec(f"{name} is {getattr(batching, name)}; it must be at least 1.")
-    if not lengths:
+    if not len(lengths):
         raise BadData("The prepared set holds no sample; look at its audit for the rows that were left out.")
     order = list(range(len(lengths)))
     random.Random(f"llava {batching.seed} {epoch}").shuffle(order)  # noqa: S311  (an order, not a secret)

@@ -43,9 +43,9 @@ class Dropped:
 class Sample:
     """One row as the model sees it.
 
-    `input_ids` and `labels` have T entries each; labels[t] is input_ids[t] or IGNORE. `images` names the row's images, as
-    the row does or, once they are stored, by their keys in an ImageSet; the i-th IMAGE token stands for images[i], and images
-    past `num_slots` lost their token to truncation.
+    `input_ids` and `labels` have T entries each; labels[t] is input_ids[t] or IGNORE. `images` names the row's
+    images, as the row does or, once they are stored, by their keys in an ImageSet; the i-th IMAGE token stands for
+    images[i], and images past `num_slots` lost their token to truncation.
     """
 
     source: str
@@ -85,9 +85,9 @@ def tokenise(
 ) -> Sample | Dropped:
     """Write a conversation down as token ids and say which of them are learnt.
 
-    Instruction, answer with suffix, and separator are encoded apart, without special tokens. A turn that must open with BOS
-    gets it where the tokenizer has one; an answer that no suffix ends gets EOS. `max_length` counts tokens, an image as
-    one, and cuts on the right.
+    Instruction, answer with suffix, and separator are encoded apart, without special tokens. A turn that must open
+    with BOS gets it where the tokenizer has one; an answer that no suffix ends gets EOS. `max_length` counts tokens,
+    an image as one, and cuts on the right.
     """
     input_ids: list[int] = []
     labels: list[int] = []

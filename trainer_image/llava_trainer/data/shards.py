@@ -1,88 +1,376 @@
-"""Where prepared data lie: Parquet shards named by what they were made from, so that equal inputs are never prepared twice.
+"""Where prepared data lie: Parquet shards under a name made from their inputs, so that nothing is prepared twice.
 
-Two kinds of sets, each a folder `<key>/` of `part-*.parquet` and a `manifest.json` that is written last and alone makes the set
-exist. An ImageSet holds prepared uint8 pixels; a TokenSet holds samples, which name their images by key. Another template or
-tokenizer makes a new TokenSet and touches no image.
+Two kinds of sets, each a folder of `part-*.parquet`, `index.parquet` and a `manifest.json` that is written last and
+alone makes the set exist. An ImageSet holds prepared uint8 pixels by key; a TokenSet holds samples, which name their
+images by key. Another template or tokenizer makes a new TokenSet and touches no image.
 """
+# ruff: noqa: N806  (shape suffixes)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.sample import Sample
+from llava_trainer.errors import CorruptState, MissingInput, NoSpace, StorageUnwritable
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["ImageSet", "ImageWriter", "Place", "TokenSet", "TokenWriter"]
 
-    import numpy as np
+_PART_BYTES: Final = 128 << 20
+_IMAGES_A_GROUP: Final = (
+    4  # one random read decodes a group: 1 costs too much metadata, 8 a millisecond and a half an image
+)
+_SAMPLES_A_GROUP: Final = 32
+_MANIFEST: Final = "manifest.json"
+_INDEX: Final = "index.parquet"
 
 
-@dataclass(frozen=True)
-class Written:
-    """What a write did: the set's key, its folder, and whether an equal set was there already."""
+class Place:
+    """One set's folder on a pyarrow filesystem; the only thing here that touches files."""
 
-    key: str
-    folder: str
-    num_items: int
-    reused: bool
+    def __init__(self, folder: str | Path, filesystem: pafs.FileSystem | None = None) -> None:
+        self.folder = str(folder)
+        self._fs = filesystem or pafs.LocalFileSystem(use_mmap=True)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a finished set, None where there is none."""
+        if self._fs.get_file_info(self._path(_MANIFEST)).type != pafs.FileType.File:
+            return None
+        with self._fs.open_input_stream(self._path(_MANIFEST)) as stream:
+            text = stream.read()
+        try:
+            value: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise CorruptState(
+                f"{self._path(_MANIFEST)}: not valid JSON; delete {self.folder} to prepare it again."
+            ) from error
+        return value
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Make the set exist: written aside and moved, so that a reader never meets half a manifest."""
+        self._write(_MANIFEST, json.dumps(manifest, ensure_ascii=False).encode())
+
+    def table(self, name: str) -> pa.Table:
+        """A whole small file."""
+        with self.open_part(name) as file:
+            return file.read()
+
+    def put_table(self, name: str, table: pa.Table) -> None:
+        """Write a whole small file."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self._write(name, sink.getvalue().to_pybytes())
+
+    def open_part(self, name: str) -> pq.ParquetFile:
+        """Open one shard; CorruptState when it is not there or not whole."""
+        try:
+            return pq.ParquetFile(self._fs.open_input_file(self._path(name)), pre_buffer=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise CorruptState(
+                f"{self._path(name)}: prepared data are damaged ({error}); delete {self.folder}."
+            ) from error
+
+    def start_part(self, name: str) -> pa.NativeFile:
+        """A stream to a file beside `name`; `end_part` moves it into place."""
+        with _translated(self.folder):
+            self._fs.create_dir(self.folder, recursive=True)
+            return self._fs.open_output_stream(self._path(f"{name}.tmp"))
+
+    def end_part(self, name: str) -> int:
+        """Move a finished part into place; gives its size in bytes."""
+        with _translated(self.folder):
+            self._fs.move(self._path(f"{name}.tmp"), self._path(name))
+        return int(self._fs.get_file_info(self._path(name)).size)
+
+    def _write(self, name: str, content: bytes) -> None:
+        with _translated(self.folder), self.start_part(name) as stream:
+            stream.write(content)
+        self.end_part(name)
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+
+class _translated:  # noqa: N801  (reads as a verb after `with`)
+    """Turns the filesystem's errors while writing into ours."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise NoSpace(
+                f"{self._folder}: no space left for prepared data; free some or choose another location."
+            ) from error
+        raise StorageUnwritable(f"{self._folder}: cannot be written ({error}); choose a location that can.") from error
+
+
+class _PartWriter:
+    """Rows in, parts of bounded size out."""
+
+    def __init__(self, place: Place, schema: pa.Schema, *, group: int) -> None:
+        self._place, self._schema, self._group = place, schema, group
+        self._rows: list[tuple[Any, ...]] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._stream: pa.NativeFile | None = None
+        self.parts: list[dict[str, Any]] = []
+        self._num_rows = 0
+
+    def add(self, row: tuple[Any, ...]) -> tuple[int, int]:
+        """Take one row; gives its part and its place in the part."""
+        self._rows.append(row)
+        where = len(self.parts), self._num_rows + len(self._rows) - 1
+        if len(self._rows) == self._group * 8:
+            self._flush()
+            if self._stream is not None and self._stream.tell() >= _PART_BYTES:
+                self.close_part()
+        return where
+
+    def close_part(self) -> None:
+        self._flush()
+        if self._writer is None or self._stream is None:
+            return
+        name = self._name
+        with _translated(self._place.folder):
+            self._writer.close()
+            self._stream.close()
+        self.parts.append({"file": name, "rows": self._num_rows, "bytes": self._place.end_part(name)})
+        self._writer = self._stream = None
+        self._num_rows = 0
+
+    @property
+    def _name(self) -> str:
+        return f"part-{len(self.parts):05d}.parquet"
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        with _translated(self._place.folder):
+            if self._writer is None:
+                self._stream = self._place.start_part(self._name)
+                self._writer = pq.ParquetWriter(
+                    self._stream,
+                    self._schema,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=False,
+                    write_statistics=False,
+                )
+            columns = [
+                pa.array(values, field.type)
+                for values, field in zip(zip(*self._rows, strict=True), self._schema, strict=True)
+            ]
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=self._group)
+        self._num_rows += len(self._rows)
+        self._rows = []
+
+
+_IMAGE_SCHEMA: Final = pa.schema([("key", pa.string()), ("pixels", pa.binary())])
+_SAMPLE_SCHEMA: Final = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("id", pa.string()),
+        ("images", pa.list_(pa.string())),
+        ("input_ids", pa.list_(pa.int32())),
+        ("labels", pa.list_(pa.int32())),
+    ]
+)
+
+
+class ImageWriter:
+    """Writes an ImageSet: `add` every image, then `finish`; until then there is no set."""
+
+    def __init__(self, place: Place, settings: ImageSettings) -> None:
+        self._place, self._settings = place, settings
+        self._parts = _PartWriter(place, _IMAGE_SCHEMA, group=_IMAGES_A_GROUP)
+        self._index: dict[str, tuple[int, int]] = {}
+
+    def add(self, key: str, rgb: bytes) -> None:
+        """Store one prepared image, size * size * 3 bytes by row, column, channel; a key stored before is left."""
+        assert len(rgb) == self._settings.size**2 * 3, (len(rgb), self._settings.size)
+        if key not in self._index:
+            self._index[key] = self._parts.add((key, rgb))
+
+    def finish(self, *, notes: str = "") -> ImageSet:
+        """Write index and manifest; `notes` come back from the set."""
+        self._parts.close_part()
+        places = list(self._index.values())
+        columns = {"key": list(self._index), "part": [part for part, _ in places], "row": [row for _, row in places]}
+        self._place.put_table(_INDEX, pa.table(columns, schema=_index_schema("part", "row", keyed=True)))
+        settings = self._settings.to_json()
+        self._place.finish(
+            {"version": 1, "kind": "images", "parts": self._parts.parts, "settings": settings, "notes": notes}
+        )
+        return ImageSet.open(self._place)
+
+
+class TokenWriter:
+    """Writes a TokenSet: `add` every sample, then `finish`; until then there is no set."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._parts = _PartWriter(place, _SAMPLE_SCHEMA, group=_SAMPLES_A_GROUP)
+        self._index: list[tuple[int, int, int]] = []
+
+    def add(self, sample: Sample) -> None:
+        """Store one sample; its images must be keys of the ImageSet."""
+        self._parts.add((sample.source, sample.row, sample.id, sample.images, sample.input_ids, sample.labels))
+        self._index.append((len(sample.input_ids), sample.num_slots, sample.num_labels))
+
+    def finish(self, *, notes: str = "") -> TokenSet:
+        """Write index and manifest; `notes` come back from the set."""
+        self._parts.close_part()
+        names = ("num_tokens", "num_slots", "num_labels")
+        columns = {name: [row[i] for row in self._index] for i, name in enumerate(names)}
+        self._place.put_table(_INDEX, pa.table(columns, schema=_index_schema(*names)))
+        self._place.finish({"version": 1, "kind": "tokens", "parts": self._parts.parts, "notes": notes})
+        return TokenSet.open(self._place)
+
+
+def _index_schema(*numbers: str, keyed: bool = False) -> pa.Schema:
+    return pa.schema([("key", pa.string())] * keyed + [(name, pa.int32()) for name in numbers])
+
+
+class _Parts:
+    """Random access to the rows of a finished set, a row group at a time. One reader for each thread."""
+
+    def __init__(self, place: Place, manifest: dict[str, Any], group: int) -> None:
+        self.place, self.manifest, self._group = place, manifest, group
+        self._open_part = lru_cache(maxsize=512)(place.open_part)
+
+    def rows(self, where: Sequence[tuple[int, int]]) -> dict[tuple[int, int], pa.Table]:
+        """One-row tables by (part, row); a row group that several rows share is decoded once."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for part, row in where:
+            groups.setdefault((part, row // self._group), []).append(row)
+        found = {}
+        for (part, group), rows in groups.items():
+            table = self._open_part(self.manifest["parts"][part]["file"]).read_row_group(group, use_threads=False)
+            for row in rows:
+                found[part, row] = table.slice(row % self._group, 1)
+        return found
+
+
+def _open(place: str | Path | Place, kind: str, group: int) -> _Parts:
+    place = place if isinstance(place, Place) else Place(place)
+    manifest = place.manifest()
+    if manifest is None or manifest.get("kind") != kind:
+        raise MissingInput(f"{place.folder}: holds no finished set of prepared {kind}; run the prepare stage first.")
+    return _Parts(place, manifest, group)
 
 
 class ImageSet:
     """Prepared images by key."""
 
+    def __init__(self, parts: _Parts) -> None:
+        self._parts = parts
+        self.folder = parts.place.folder
+        self.settings = ImageSettings.from_json(parts.manifest["settings"])
+        self.notes: str = parts.manifest["notes"]
+
     @classmethod
-    def open(cls, folder: str | Path) -> ImageSet:
-        """Read the manifest and index of a finished set; MissingInput when there is none."""
-        raise NotImplementedError
+    def open(cls, folder: str | Path | Place) -> Self:
+        """Read the manifest of a finished set; MissingInput when there is none."""
+        return cls(_open(folder, "images", _IMAGES_A_GROUP))
 
-    @property
-    def settings(self) -> ImageSettings:
-        """How the images were prepared."""
-        raise NotImplementedError
+    def __len__(self) -> int:
+        return len(self._index)
 
-    def read(self, keys: Sequence[str]) -> np.ndarray:
-        """Give uint8 [I, H, W, C], one image a key, repeats allowed; I = 0 for no keys."""
-        raise NotImplementedError
+    def read(self, keys: Sequence[str]) -> NDArray[np.uint8]:
+        """Give uint8 [I, H, W, C], one image a key, repeats allowed; KeyError for a key that is not in the set."""
+        size = self.settings.size
+        images_IHWC = np.empty((len(keys), size, size, 3), dtype=np.uint8)
+        where = [self._index[key] for key in keys]
+        rows = self._parts.rows(where)
+        for image_HWC, place in zip(images_IHWC, where, strict=True):
+            flat = np.frombuffer(rows[place].column("pixels")[0].as_buffer(), dtype=np.uint8)
+            image_HWC[...] = flat.reshape(image_HWC.shape)
+        return images_IHWC
+
+    @cached_property
+    def _index(self) -> dict[str, tuple[int, int]]:
+        index = self._parts.place.table(_INDEX)
+        places = zip(index.column("part").to_pylist(), index.column("row").to_pylist(), strict=True)
+        return dict(zip(index.column("key").to_pylist(), places, strict=True))
 
 
 class TokenSet:
     """Samples by index, with the columns that a planner needs in memory."""
 
+    def __init__(self, parts: _Parts) -> None:
+        self._parts = parts
+        self.folder = parts.place.folder
+        self.notes: str = parts.manifest["notes"]
+        rows = [part["rows"] for part in parts.manifest["parts"]]
+        self._ends = np.cumsum(rows, dtype=np.int64)
+
     @classmethod
-    def open(cls, folder: str | Path) -> TokenSet:
-        """Read the manifest and index of a finished set; MissingInput when there is none."""
-        raise NotImplementedError
+    def open(cls, folder: str | Path | Place) -> Self:
+        """Read the manifest of a finished set; MissingInput when there is none."""
+        return cls(_open(folder, "tokens", _SAMPLES_A_GROUP))
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return int(self._ends[-1]) if len(self._ends) else 0
 
     @property
-    def num_labels(self) -> Sequence[int]:
+    def num_labels(self) -> NDArray[np.int32]:
         """Predicted tokens of each sample."""
-        raise NotImplementedError
+        return self._column("num_labels")
 
     @property
-    def num_slots(self) -> Sequence[int]:
+    def num_slots(self) -> NDArray[np.int32]:
         """Images of each sample that the model sees."""
-        raise NotImplementedError
+        return self._column("num_slots")
 
-    def lengths(self, patches: int) -> Sequence[int]:
-        """Positions of each sample once its images are expanded."""
-        raise NotImplementedError
+    def lengths(self, patches: int) -> NDArray[np.int32]:
+        """Positions of each sample once every image token has become `patches` rows."""
+        return self._column("num_tokens") + self.num_slots * (patches - 1)
 
     def read(self, indices: Sequence[int]) -> list[Sample]:
-        """Give the samples at `indices`, in that order; Sample.images are keys of the ImageSet."""
-        raise NotImplementedError
+        """Give the samples at `indices`, in that order; their images are keys of the ImageSet."""
+        where = [self._place_of(index) for index in indices]
+        rows = self._parts.rows(where)
+        return [_sample(rows[place]) for place in where]
+
+    def _place_of(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return part, index - int(self._ends[part - 1]) if part else index
+
+    def _column(self, name: str) -> NDArray[np.int32]:
+        column: NDArray[np.int32] = self._index.column(name).to_numpy()
+        return column
+
+    @cached_property
+    def _index(self) -> pa.Table:
+        return self._parts.place.table(_INDEX)
 
 
-def write_images(items: Iterable[tuple[str, bytes]], folder: Path) -> Written:
-    """(To come.)"""
-    raise NotImplementedError
-
-
-def write_tokens(samples: Iterable[Sample], folder: Path) -> Written:
-    """(To come.)"""
-    raise NotImplementedError
+def _sample(table: pa.Table) -> Sample:
+    row = table.to_pylist()[0]
+    return Sample(
+        source=row["source"],
+        row=row["row"],
+        id=row["id"],
+        images=tuple(row["images"]),
+        input_ids=tuple(row["input_ids"]),
+        labels=tuple(row["labels"]),
+    )

@@ -1,7 +1,7 @@
 """The prompt templates of XTuner's chat models and its system texts, as data, and which of them a tokenizer can speak.
 
-A template with a suffix that is the end of an answer puts BOS once in front and no EOS; one without such a suffix closes
-every answer with EOS and opens every turn with BOS (sample.py).
+A template with a suffix that is the end of an answer puts BOS once in front and no EOS; one without such a suffix
+closes every answer with EOS and opens every turn with BOS (sample.py).
 """
 # ruff: noqa: RUF001  (templates and system texts are in the models' own characters)
 
@@ -64,7 +64,7 @@ _MARKER: Final = re.compile(r"<[^<>\s{}]+>")
 
 
 def best_template(tokenizer: Tokenizer) -> PromptTemplate:
-    """Of the templates all of whose markers the vocabulary holds, the one with most; vicuna, which needs none, if none."""
+    """Of the templates all of whose markers the vocabulary holds, the one with most; else vicuna, which needs none."""
 
     def rank(template: PromptTemplate) -> tuple[bool, int]:
         markers = set(_MARKER.findall(template.instruction)) | set(template.must_be_pieces)

@@ -1,7 +1,7 @@
 """How a folder's tokenizer.json is read without transformers, with the same ids as its PreTrainedTokenizerFast.
 
-transformers' AutoTokenizer rebuilds some tokenizers and gives other ids for text that starts with a space; the file as it
-was saved is the truth here.
+transformers' AutoTokenizer rebuilds some tokenizers and gives other ids for text that starts with a space; the file
+as it was saved is the truth here.
 """
 
 from __future__ import annotations

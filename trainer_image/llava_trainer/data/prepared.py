@@ -1,0 +1,178 @@
+"""What a prepared data set is named after, and how one is made of annotation files and images in a single walk.
+
+The images' name comes from every file's path, size and time and from the preprocessing; the tokens' name from template,
+tokenizer, length limit, annotations and the images' name. A name that exists already is work that is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llava_trainer.data.audit import Audit, Seen, Source, Tally, examine, images_of, source_names
+from llava_trainer.data.conversation import Oddity, normalise
+from llava_trainer.data.images import BadImage, ImageSettings, check_image, prepare
+from llava_trainer.data.record import BadRow, Reason, read_records
+from llava_trainer.data.sample import Dropped, tokenise
+from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
+from llava_trainer.data.template import PromptTemplate
+from llava_trainer.data.tokenizer import Tokenizer
+from llava_trainer.errors import BadData
+
+__all__ = ["PreparedSet", "Wording", "prepare_set"]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How conversations become tokens: template, tokenizer, and the limit in tokens with an image counting as one."""
+
+    template: PromptTemplate
+    tokenizer: Tokenizer
+    max_length: int
+
+    @property
+    def digest(self) -> str:
+        """Equal digests mean equal tokens for equal conversations."""
+        return _digest([astuple(self.template), self.tokenizer.digest, self.max_length])
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """Where the two halves of a prepared data set lie, what the walk found, and which halves were there already."""
+
+    images: str
+    tokens: str
+    audit: Audit
+    num_samples: int
+    reused_images: bool
+    reused_tokens: bool
+
+
+def prepare_set(sources: Sequence[Source], wording: Wording, *, settings: ImageSettings, folder: Path) -> PreparedSet:
+    """Write `folder`/images/<key> and `folder`/tokens/<key>, or find them there.
+
+    Bad rows are left out and named in the audit; whether they are too many is for the caller to say (Audit.require).
+    Raises BadData when no row is left to train on.
+    """
+    survey = _take_survey(sources)
+    image_key = _digest(["images v1", survey.images, settings.digest])
+    token_key = _digest(["tokens v1", survey.annotations, wording.digest, image_key])
+    images, tokens = Place(folder / "images" / image_key), Place(folder / "tokens" / token_key)
+    had_images, had_tokens = images.manifest() is not None, tokens.manifest() is not None
+    if not (had_images and had_tokens):
+        _walk(sources, wording, gallery=_Gallery(images, settings, survey), tokens=tokens)
+    samples = TokenSet.open(tokens)
+    audit = Audit.from_json(samples.notes)
+    return PreparedSet(images.folder, tokens.folder, audit, len(samples), had_images, had_images and had_tokens)
+
+
+def _walk(sources: Sequence[Source], wording: Wording, *, gallery: _Gallery, tokens: Place) -> None:
+    """Row by row: look at its images, tokenise, write; the manifests come last, the tokens' after the images'."""
+    tally, writer = Tally(), TokenWriter(tokens)
+    for examined in examine(sources, gallery.look):
+        for image, rgb in examined.new_images:
+            gallery.add(examined.source, image, rgb)
+        if isinstance(examined.finding, BadRow):
+            tally.bad(examined.finding)
+            continue
+        sample = tokenise(
+            examined.finding, wording.template, tokenizer=wording.tokenizer, max_length=wording.max_length
+        )
+        if isinstance(sample, Dropped):
+            tally.drop(sample)
+            continue
+        tally.keep(examined.finding)
+        stored = replace(sample, images=gallery.keys(examined.source, sample.images))
+        for _ in range(examined.source.copies(sample.row)):
+            writer.add(stored)
+    audit = tally.audit()
+    gallery.finish()
+    if not audit.num_kept:
+        first = f" The first bad one: {audit.bad_rows[0]}" if audit.bad_rows else ""
+        names = ", ".join(source_names(sources))
+        raise BadData(f"{names}: none of {audit.num_rows:,} rows can be trained on; `llava audit` says why.{first}")
+    writer.finish(notes=audit.to_json())
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What the inputs are, without reading an image: `images` and `annotations` name them, `keys` maps path to key."""
+
+    images: str
+    annotations: str
+    keys: dict[Path, str]
+
+
+def _take_survey(sources: Sequence[Source]) -> _Survey:
+    named: dict[Path, str] = {}
+    annotations = []
+    for source, name in zip(sources, source_names(sources), strict=True):
+        for record in read_records(source.annotations, source=name) if source.images else ():
+            finding = record if isinstance(record, BadRow) else normalise(record)
+            named.update((source.images / image, image) for image in images_of(finding) if source.images)
+        with source.annotations.open("rb") as file:
+            annotations.append([name, source.weight, hashlib.file_digest(file, "sha256").hexdigest()])
+    with ThreadPoolExecutor(
+        16, thread_name_prefix="stat"
+    ) as pool:  # a network file system answers each in its own time
+        facts = pool.map(lambda path: _facts(path, named[path]), named)
+        keys = dict(zip(named, facts, strict=True))
+    return _Survey(_digest(sorted(set(keys.values()))), _digest(annotations), keys)
+
+
+def _facts(path: Path, image: str) -> str:
+    try:
+        stat = path.stat()
+    except OSError:
+        return _digest([image, "absent"])[:32]
+    return _digest([image, stat.st_size, stat.st_mtime_ns])[:32]
+
+
+class _Gallery:
+    """The walk's images: decoded, prepared and stored; or, where the set exists, recalled without opening a file."""
+
+    def __init__(self, place: Place, settings: ImageSettings, survey: _Survey) -> None:
+        self._settings, self._survey = settings, survey
+        has_images = place.manifest() is not None
+        self._writer = None if has_images else ImageWriter(place, settings)
+        # What was odd or bad, by key: [bad, oddities], for the next walk over the same images.
+        self._remarks: dict[str, list[Any]] = json.loads(ImageSet.open(place).notes) if has_images else {}
+
+    def look(self, path: Path) -> Seen:
+        return self._recall(path) if self._writer is None else self._decode(path)
+
+    def add(self, source: Source, image: str, rgb: bytes) -> None:
+        if self._writer is not None:
+            self._writer.add(self.keys(source, (image,))[0], rgb)
+
+    def keys(self, source: Source, images: Sequence[str]) -> tuple[str, ...]:
+        root = source.images
+        return () if root is None else tuple(self._survey.keys[root / image] for image in images)
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._writer.finish(notes=json.dumps(self._remarks))
+
+    def _decode(self, path: Path) -> Seen:
+        try:
+            opened = check_image(path)
+            seen = Seen(None, opened.oddities, prepare(opened.image, self._settings).tobytes())
+        except BadImage as bad:
+            seen = Seen(bad=(bad.reason, bad.detail))
+        if seen.bad or seen.oddities:
+            self._remarks[self._survey.keys[path]] = [seen.bad, seen.oddities]
+        return seen
+
+    def _recall(self, path: Path) -> Seen:
+        bad, oddities = self._remarks.get(self._survey.keys[path], (None, ()))
+        return Seen((Reason(bad[0]), bad[1]) if bad else None, tuple(map(Oddity, oddities)))
+
+
+def _digest(facts: Any) -> str:
+    """Name for anything that JSON can write; 40 hexadecimal digits are beyond chance and short enough for a path."""
+    return hashlib.sha256(json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:40]
