@@ -113,6 +113,18 @@ def _three(values: Any) -> tuple[float, float, float]:
     return red, green, blue
 
 
+# The common tower's settings (CLIP-L/14-336), for those who look at rows before a tower is chosen.
+CLIP_336: Final = ImageSettings(
+    size=336,
+    shortest_edge=336,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    rescale_factor=1 / 255,
+    resample=Image.Resampling.BICUBIC,
+    pad_to_square=True,
+)
+
+
 def _side(size: Any) -> int:
     """Side of a square, from 336, {"shortest_edge": 336} or {"height": 336, "width": 336}."""
     if isinstance(size, int):

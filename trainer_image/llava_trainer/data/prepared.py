@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,11 @@ from llava_trainer.data.audit import Audit, Seen, Source, Tally, examine, images
 from llava_trainer.data.conversation import Oddity, normalise
 from llava_trainer.data.images import BadImage, ImageSettings, check_image, prepare
 from llava_trainer.data.record import BadRow, Reason, read_records
-from llava_trainer.data.sample import Dropped, tokenise
+from llava_trainer.data.sample import Dropped, Wording, tokenise
 from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
-from llava_trainer.data.template import PromptTemplate
-from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData
 
-__all__ = ["PreparedSet", "Wording", "prepare_set"]
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How conversations become tokens: template, tokenizer, and the limit in tokens with an image counting as one."""
-
-    template: PromptTemplate
-    tokenizer: Tokenizer
-    max_length: int
-
-    @property
-    def digest(self) -> str:
-        """Equal digests mean equal tokens for equal conversations."""
-        return _digest([astuple(self.template), self.tokenizer.digest, self.max_length])
+__all__ = ["PreparedSet", "prepare_set"]
 
 
 @dataclass(frozen=True)
@@ -80,9 +64,7 @@ def _walk(sources: Sequence[Source], wording: Wording, *, gallery: _Gallery, tok
         if isinstance(examined.finding, BadRow):
             tally.bad(examined.finding)
             continue
-        sample = tokenise(
-            examined.finding, wording.template, tokenizer=wording.tokenizer, max_length=wording.max_length
-        )
+        sample = tokenise(examined.finding, wording)
         if isinstance(sample, Dropped):
             tally.drop(sample)
             continue

@@ -15,7 +15,7 @@ from llava_trainer.data.conversation import IMAGE_TOKEN, Conversation
 from llava_trainer.data.template import PromptTemplate
 from llava_trainer.data.tokenizer import Tokenizer
 
-__all__ = ["IGNORE", "IMAGE", "DropReason", "Dropped", "Sample", "tokenise"]
+__all__ = ["IGNORE", "IMAGE", "DropReason", "Dropped", "Sample", "Wording", "tokenise"]
 
 IGNORE: Final = -100  # label of a token that is not in the loss
 IMAGE: Final = -200  # token id that stands for a whole image
@@ -80,9 +80,21 @@ class Sample:
         return len(self.input_ids) + self.num_slots * (patches - 1)
 
 
-def tokenise(
-    conversation: Conversation, template: PromptTemplate, *, tokenizer: Tokenizer, max_length: int
-) -> Sample | Dropped:
+@dataclass(frozen=True)
+class Wording:
+    """How conversations become tokens: template, tokenizer, and the limit in tokens with an image counting as one."""
+
+    template: PromptTemplate
+    tokenizer: Tokenizer
+    max_length: int
+
+    @property
+    def digest(self) -> str:
+        """Equal digests mean equal tokens for equal conversations."""
+        return f"{self.template!r} {self.tokenizer.digest} {self.max_length}"
+
+
+def tokenise(conversation: Conversation, wording: Wording) -> Sample | Dropped:
     """Write a conversation down as token ids and say which of them are learnt.
 
     Instruction, answer with suffix, and separator are encoded apart, without special tokens. A turn that must open
@@ -96,6 +108,7 @@ def tokenise(
         input_ids.extend(ids)
         labels.extend(ids if learnt else [IGNORE] * len(ids))
 
+    template, tokenizer = wording.template, wording.tokenizer
     opens_text = True
     for turn, exchange in enumerate(conversation.exchanges, start=1):
         if opens_text and tokenizer.bos_id is not None:
@@ -113,7 +126,9 @@ def tokenise(
             put(tokenizer.encode_constant(template.separator), learnt=False)
 
     origin = conversation.source, conversation.row, conversation.id
-    sample = Sample(*origin, conversation.images, tuple(input_ids[:max_length]), tuple(labels[:max_length]))
+    sample = Sample(
+        *origin, conversation.images, tuple(input_ids[: wording.max_length]), tuple(labels[: wording.max_length])
+    )
     if sample.num_labels:
         return sample
     if not conversation.exchanges:

@@ -46,8 +46,8 @@ class PromptTemplate:
         if missing:
             fitting = best_template(tokenizer)
             raise WrongTemplate(
-                f"promptTemplate {self.name}: {', '.join(missing)} is not one piece of the vocabulary of the "
-                f"tokenizer in {tokenizer.name}, so answers would never end; use one that fits, such as {fitting.name}."
+                f"promptTemplate {self.name}: the tokenizer in {tokenizer.name} has no single piece for {', '.join(missing)}, "
+                f"so the model could not end its answers; use a template that fits, such as {fitting.name}."
             )
 
 

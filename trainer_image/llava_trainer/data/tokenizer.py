@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import tokenizers
+import tokenizers.decoders
 
 from llava_trainer.errors import BadData, MissingInput
 
@@ -84,9 +85,10 @@ class Tokenizer:
         """Text of `ids`."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
-    def piece(self, token_id: int) -> str:
-        """The vocabulary's own spelling of one id."""
-        return self._backend.id_to_token(token_id) or ""
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """The text that each id adds to those before it; a character of several ids comes with its last."""
+        stream = tokenizers.decoders.DecodeStream(skip_special_tokens=False)
+        return [stream.step(self._backend, token) or "" for token in ids]
 
     def token_id(self, piece: str) -> int | None:
         """Id of one piece of the vocabulary."""
