@@ -1,4 +1,4 @@
-"""Every way a process of ours can end: its exit code, its name, whether a restart can help, and the sentence a user reads.
+"""Every way a process of ours can end: exit code, name, whether a restart can help, and the sentence a user reads.
 
 Both sides read this one table: the trainer exits with a code, the operator turns the code back into a cause.
 Codes 10 to 19 are the user's to mend: a restart cannot help and none is made.
@@ -87,9 +87,9 @@ TERMINATED: Final = Cause(
 LOST: Final = Cause(-1, "Lost", Retry.COUNTED, "The process vanished and left no evidence.")
 
 CAUSES: Final = (
-    SUCCEEDED, UNEXPECTED, USAGE, INVALID_SPEC, WRONG_TEMPLATE, BAD_DATA, MISSING_INPUT, FORBIDDEN, UNWRITABLE, NO_SPACE,
-    WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS, DEADLINE, BELOW_MINIMUM,
-    INTERRUPTED, KILLED, TERMINATED, LOST,
+    SUCCEEDED, UNEXPECTED, USAGE, INVALID_SPEC, WRONG_TEMPLATE, BAD_DATA, MISSING_INPUT, FORBIDDEN, UNWRITABLE,
+    NO_SPACE, WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS,
+    DEADLINE, BELOW_MINIMUM, INTERRUPTED, KILLED, TERMINATED, LOST,
 )  # fmt: skip
 
 _BY_EXIT_CODE: Final = MappingProxyType({cause.exit_code: cause for cause in CAUSES})

@@ -79,19 +79,19 @@ class StageResult(Schema):
     total_steps: int = 0
     loss: float | None = None
     checkpoint: CheckpointRef | None = None
-    artifacts: dict[str, Uri] = {}
+    artifacts: dict[str, Uri] = Field(default_factory=dict)
     """Artifact name to URI."""
-    results: dict[str, float] = {}
+    results: dict[str, float] = Field(default_factory=dict)
     """Scores as fractions: `<benchmark>/<rule>/circular` and `<benchmark>/<rule>/vanilla`."""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
     """`import` and `work`."""
 
     def to_message(self, pointer: str = "the log") -> bytes:
         """The result as JSON in UTF-8, of at most MAX_RESULT_BYTES.
 
-        What is too long loses the tail of its sentence, then results, seconds and artifacts, in this order; the sentence then
-        ends with where the whole result is (`pointer`: a file, a URI or the log). The JSON stays valid and no character is cut
-        in two. Raises ValueError when the fields that are never dropped do not fit.
+        What is too long loses the tail of its sentence, then results, seconds and artifacts, in this order; the
+        sentence then ends with where the whole result is (`pointer`: a file, a URI or the log). The JSON stays valid
+        and no character is cut in two. Raises ValueError when the fields that are never dropped do not fit.
         """
         kept = self.model_copy(update={"message": self.message.encode(errors="replace").decode()})
         if len(whole := kept._encode()) <= MAX_RESULT_BYTES:

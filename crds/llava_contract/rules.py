@@ -103,12 +103,12 @@ OFFLOAD_NEEDS_ZERO: Final = Rule(
 
 
 def _offloads_parameters_at_stage_3(deepspeed: DeepspeedSpec) -> bool:
-    return deepspeed.offload != "parameters" or deepspeed.zero_stage == 3 or deepspeed.zero_stage == 0
+    return deepspeed.offload != "parameters" or deepspeed.zero_stage in (0, 3)
 
 
 OFFLOAD_PARAMETERS: Final = Rule(
     "offload-parameters",
-    "self.offload != 'parameters' || self.zeroStage == 3 || self.zeroStage == 0",
+    "self.offload != 'parameters' || self.zeroStage in [0, 3]",
     _offloads_parameters_at_stage_3,
     "offload: parameters needs zeroStage 3; DeepSpeed ignores it at stages 1 and 2",
     ("offload",),

@@ -1,6 +1,7 @@
 """RunConfig: the one file that tells an attempt what to do; every value is decided, nothing is left to a default.
 
-The operator writes it, locally as a file and on a cluster as a ConfigMap; the trainer reads it and refuses fields it does not know.
+The operator writes it, locally as a file and on a cluster as a ConfigMap; the trainer reads it and refuses fields
+that it does not know.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
 
 __all__ = [
-    "ConvertTask", "EvaluateTask", "JobRef", "ModelParts", "PrepareTask", "PreparedSetConfig", "RunConfig", "Stage", "StorageTarget", "TrainTask",
+    "ConvertTask", "EvaluateTask", "JobRef", "ModelParts", "PrepareTask", "PreparedSetConfig", "RunConfig", "Stage",
+    "StorageTarget", "TrainTask",
 ]  # fmt: skip
 
 
@@ -146,5 +148,5 @@ class RunConfig(Schema):
     last_commit: CheckpointRef | None = None
     """The newest commit of this stage that the operator knows of; resuming from nothing is then an error."""
     resume_before_step: int | None = None
-    """After a NaN loss: resume only from a checkpoint of an earlier step, or from nothing; None: from the newest one."""
+    """After a NaN loss: resume only from a checkpoint of an earlier step, or from nothing. None: from the newest."""
     task: Annotated[PrepareTask | TrainTask | ConvertTask | EvaluateTask, Field(discriminator="kind")]

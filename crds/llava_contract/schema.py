@@ -1,4 +1,4 @@
-"""How every model of the contract behaves: camelCase on the wire, unknown fields refused, values frozen, rules enforced."""
+"""How every model of the contract behaves: camelCase, unknown fields refused, values frozen, rules enforced."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Schema(BaseModel):
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
         broken = [
-            InitErrorDetails(type=PydanticCustomError("rule", "{sentence}", {"sentence": rule.message}), loc=rule.path)
+            InitErrorDetails(
+                type=PydanticCustomError("rule", "{sentence}", {"sentence": rule.message}), loc=rule.path, input=None
+            )
             for rule in self.RULES
             if not rule.holds(self)
         ]

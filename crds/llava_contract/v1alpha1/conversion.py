@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import Field
 
@@ -29,7 +28,12 @@ class ExportDtype(StrEnum):
 class ConvertSpec(Schema):
     """The export of the finetuned model."""
 
-    formats: Annotated[list[ExportFormat], Field(min_length=1, max_length=3)] = [ExportFormat.HUGGINGFACE]
+    formats: list[ExportFormat] = Field(
+        default=[ExportFormat.HUGGINGFACE],
+        min_length=1,
+        max_length=3,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     """huggingface: LlavaForConditionalGeneration, adapters merged, ready for transformers, vLLM and SGLang."""
     dtype: ExportDtype = ExportDtype.BF16
     """Number format of the exported weights."""

@@ -30,4 +30,4 @@ class ModelSpec(Schema):
     projector_depth: Annotated[int, Field(ge=1, le=8)] | None = None
     """Number of linear layers in the projector; 2 when nothing says otherwise."""
     vision_feature_layer: Annotated[int, Field(ge=-64, le=-1)] | None = None
-    """Hidden layer of the vision tower that feeds the projector, counted from the end; -2 when nothing says otherwise."""
+    """Hidden layer of the vision tower that the projector reads, from the end; -2 when nothing says otherwise."""

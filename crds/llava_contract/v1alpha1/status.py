@@ -145,9 +145,11 @@ class StageStatus(Schema):
     """Newest committed checkpoint."""
     message: str = ""
     """What the stage last said."""
-    history: Annotated[list[AttemptRecord], Field(max_length=MAX_HISTORY), BeforeValidator(_newest)] = []
+    history: Annotated[list[AttemptRecord], Field(max_length=MAX_HISTORY), BeforeValidator(_newest)] = Field(
+        default_factory=list
+    )
     """Attempts that ended without success, newest last; the oldest are forgotten."""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds spent by kind (import, work), from the stage's result."""
 
 
@@ -172,15 +174,15 @@ class JobStatus(Schema):
     """When the job ended."""
     progress: ProgressStatus | None = None
     """How far the running stage is."""
-    stages: Annotated[
-        list[StageStatus], Field(max_length=8, json_schema_extra=list_map("name")), unique_by("name")
-    ] = []
+    stages: Annotated[list[StageStatus], Field(max_length=8, json_schema_extra=list_map("name")), unique_by("name")] = (
+        Field(default_factory=list)
+    )
     """Each stage in order."""
     conditions: Annotated[
         list[Condition], Field(max_length=16, json_schema_extra=list_map("type")), unique_by("type")
-    ] = []
+    ] = Field(default_factory=list)
     """Claims about the job by type, for programs that wait."""
-    artifacts: dict[str, str] = {}
+    artifacts: dict[str, str] = Field(default_factory=dict)
     """What the stages made: name to URI."""
-    results: dict[str, float] = {}
+    results: dict[str, float] = Field(default_factory=dict)
     """Scores by benchmark and rule."""

@@ -20,7 +20,7 @@ class StorageSpec(Schema):
     uri: Annotated[
         str, Field(min_length=1, max_length=1024, pattern=r"^((s3|pvc)://\S+|file:///.+|[^:\s]|[^:\s][^:]*[^:\s])$")
     ]
-    """Prefix under which the job writes: s3://bucket/prefix, pvc://claim/path, or file:///path (a path in the container)."""
+    """Prefix under which the job writes: s3://bucket/prefix, pvc://claim/path or file:///path (in the container)."""
     endpoint: Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://\S+$")] | None = None
     """URL of an S3-compatible server; leave out for AWS."""
     region: Annotated[str, Field(min_length=1, max_length=64)] | None = None

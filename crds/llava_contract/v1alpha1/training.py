@@ -105,9 +105,10 @@ class TrainStageSpec(Schema):
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Gradients are scaled down to this global norm; 1 when nothing says otherwise."""
     max_length: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
-    """Text tokens per row, an image counting as one; longer rows are cut on the right. 1472 when nothing says otherwise."""
+    """Text tokens per row, an image counting as one; the rest is cut. 1472 when nothing says otherwise."""
     pad_to_square: bool | None = None
-    """Pad images to a square with the mean colour instead of cropping the centre; when nothing says otherwise, finetune pads and pretrain crops."""
+    """Pad images to a square with the mean colour instead of cropping the centre; when nothing says otherwise,
+    finetune pads and pretrain crops."""
     llm: TuningSpec | None = None
     """How the LLM is tuned; pretrain keeps it frozen when nothing says otherwise."""
     vision_tower: TuningSpec | None = None

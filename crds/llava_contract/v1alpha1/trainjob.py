@@ -39,8 +39,8 @@ class LlavaTrainJobSpec(Schema):
     )
 
     recipe: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """Name of a recipe (`llava recipe list`); it fills everything that is not written here. A published recipe brings its
-    one training stage; a job recipe brings pretrain, finetune and convert."""
+    """Name of a recipe (`llava recipe list`); it fills everything that is not written here. A published recipe brings
+    its one training stage; a job recipe brings pretrain, finetune and convert."""
     data_root: Uri | None = None
     """Folder under which the recipe's data sets lie by their published names (llava_data/, sharegpt4v/, internvl_sft/);
     not needed where a stage writes its own data."""
