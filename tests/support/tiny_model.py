@@ -1,0 +1,199 @@
+"""Random towers, language models and packs of a few kilobytes: everything that a LLaVA is made of, in a temporary folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import transformers
+from llava_contract.run import ModelParts, TrainTask
+from llava_contract.v1alpha1.training import DeepspeedSpec, LoraSettings, Precision, Schedule, TuningMode, TuningSpec
+from llava_trainer.data.batch import Batch
+from llava_trainer.data.sample import IGNORE, IMAGE
+from llava_trainer.model.build import build_model
+from llava_trainer.model.llava import Llava
+
+IMAGE_SIZE, PATCH, PATCHES = 16, 8, 4
+VOCABULARY = 70
+WORDS = "a b c d e f g h red green blue circle square What colour is this ? Answer with the letter . A B C D".split()
+
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+
+LLMS: dict[str, Any] = {
+    "llama": lambda: transformers.LlamaConfig(**_SIZES, rope_theta=50_000.0),
+    "llama-tied-biased": lambda: transformers.LlamaConfig(
+        **{**_SIZES, "tie_word_embeddings": True}, attention_bias=True
+    ),
+    "qwen2": lambda: transformers.Qwen2Config(**_SIZES),
+    "qwen3": lambda: transformers.Qwen3Config(**_SIZES),
+    "mistral": lambda: transformers.MistralConfig(**_SIZES, sliding_window=5),
+    "phi3": lambda: transformers.Phi3Config(**{**_SIZES, "num_key_value_heads": 4}, sliding_window=6),
+    "gemma": lambda: transformers.GemmaConfig(**{**_SIZES, "tie_word_embeddings": True}),
+    "gemma2": lambda: transformers.Gemma2Config(**{**_SIZES, "tie_word_embeddings": True}, sliding_window=4),
+}
+
+
+def write_llm(folder: Path, family: str = "llama") -> Path:
+    """Save a random language model with a tokenizer of whole words."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = transformers.AutoModelForCausalLM.from_config(LLMS[family]())
+        for parameter in model.parameters():  # larger than the default, so that attention matters
+            parameter.data.add_(torch.randn_like(parameter) * 0.08)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Save a tokenizer of whole words with <pad> missing: pad, bos, eos and unknown are 0 to 3."""
+    special = ["<unk>", "<s>", "</s>"]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate([*special, *WORDS])}, unk_token="<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    backend.decoder = tokenizers.decoders.WordPiece(prefix="##")
+    backend.add_special_tokens(special)
+    backend.save(str(folder / "tokenizer.json"))
+    config = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def write_tower(folder: Path) -> Path:
+    """Save a random CLIP vision tower of three layers with its image processor."""
+    config = transformers.CLIPVisionConfig(
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        model = transformers.CLIPVisionModel(config)
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    model.save_pretrained(folder)
+    edge = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "CLIPImageProcessor",
+                "crop_size": edge,
+                "size": {"shortest_edge": IMAGE_SIZE},
+                "do_resize": True,
+                "do_center_crop": True,
+                "do_rescale": True,
+                "do_normalize": True,
+                "do_convert_rgb": True,
+                "image_mean": [0.5, 0.5, 0.5],
+                "image_std": [0.25, 0.25, 0.25],
+                "resample": 3,
+                "rescale_factor": 1 / 255,
+            }  # fmt: skip
+        )
+    )
+    return folder
+
+
+def frozen() -> TuningSpec:
+    return TuningSpec(mode=TuningMode.FROZEN)
+
+
+def full() -> TuningSpec:
+    return TuningSpec(mode=TuningMode.FULL)
+
+
+def lora(rank: int = 4, *, mode: TuningMode = TuningMode.LORA) -> TuningSpec:
+    return TuningSpec(mode=mode, lora=LoraSettings(rank=rank, alpha=8))
+
+
+def train_task(llm: TuningSpec | None = None, tower: TuningSpec | None = None, **changes: Any) -> TrainTask:
+    """Describe a training stage in which only the projector is trained, unless told otherwise."""
+    parts = ModelParts(
+        llm="llm", vision_tower="tower", prompt_template="vicuna", projector_depth=2, vision_feature_layer=-2
+    )
+    settings: dict[str, Any] = {
+        "model": parts, "prepared": "set.json", "pretrained_projector": None, "llm": llm or frozen(), "vision_tower": tower or frozen(),
+        "epochs": 1, "max_steps": None, "batch_size": 2, "accumulation": 1, "max_length": 64, "learning_rate": 1e-3,
+        "schedule": Schedule.COSINE, "warmup_ratio": 0.03, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": Precision.FP32,
+        "seed": 0, "deepspeed": DeepspeedSpec(), "save_every_steps": 100, "save_every_minutes": None, "keep_last": 2,
+    }  # fmt: skip
+    return TrainTask(**settings | changes)
+
+
+def tiny_llava(folder: Path, family: str = "llama", *, task: TrainTask | None = None) -> Llava:
+    """Build a float32 model from random parts below `folder`, written there unless they are there already."""
+    llm, tower = folder / family, folder / "tower"
+    if not llm.exists():
+        write_llm(llm, family)
+    if not tower.exists():
+        write_tower(tower)
+    return build_model(
+        task or train_task(), tower_folder=tower, llm_folder=llm, dtype=torch.float32, device=torch.device("cpu")
+    )
+
+
+Row = tuple[list[int], list[int]]
+"""Token ids with IMAGE for an image, and labels."""
+
+
+def pack(
+    rows: Sequence[Row], pixels: torch.Tensor | None = None, *, patches: int = PATCHES, size: int = IMAGE_SIZE
+) -> Batch:
+    """Lay rows behind one another; `pixels` holds the images in the order of their tokens."""
+    tokens: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    slots: list[int] = []
+    bounds = [0]
+    for row_ids, row_labels in rows:
+        for token, label in zip(row_ids, row_labels, strict=True):
+            if token == IMAGE:
+                slots += range(len(tokens), len(tokens) + patches)
+            count = patches if token == IMAGE else 1
+            tokens += [0 if token == IMAGE else token] * count
+            labels += [label] * count
+        positions += range(len(tokens) - bounds[-1])
+        bounds.append(len(tokens))
+    lengths = [end - start for start, end in zip(bounds, bounds[1:], strict=False)]
+    return Batch(
+        tokens_T=torch.tensor(tokens),
+        labels_T=torch.tensor(labels),
+        positions_T=torch.tensor(positions),
+        cu_seqlens_S1=torch.tensor(bounds, dtype=torch.int32),
+        max_seqlen=max(lengths),
+        pixels_ICHW=torch.zeros(1, 3, size, size) if pixels is None else pixels,
+        num_images=len(slots) // patches,
+        image_slots_N=torch.tensor(slots, dtype=torch.int64),
+        source_S=tuple(f"row {i}" for i in range(len(rows))),
+    )
+
+
+def random_row(length: int, *, image: bool, seed: int) -> Row:
+    """Draw a row whose second half is in the loss."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, VOCABULARY, (length,), generator=generator).tolist()
+    if image:
+        ids[1] = IMAGE
+    half = length // 2
+    return ids, [IGNORE] * half + ids[half:]
+
+
+def random_pixels(count: int, *, seed: int = 0, size: int = IMAGE_SIZE) -> torch.Tensor:
+    """Draw normalised pixels."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))

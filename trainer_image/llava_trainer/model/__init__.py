@@ -1,0 +1,1 @@
+"""The model: vision tower, projector and LLM, how they are tuned, and how they answer."""

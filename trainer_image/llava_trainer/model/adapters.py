@@ -1,0 +1,62 @@
+"""Which layers get a low-rank adapter, and how a trained one is added onto the weights it sat on.
+
+Names are peft's: a layer X becomes X.base_layer with X.lora_A.default and X.lora_B.default beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from llava_contract.v1alpha1.training import LoraSettings
+from llava_trainer.errors import WeightsMismatch
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["add_adapters", "fold_trained"]
+
+_FACTOR_A = ".lora_A.default.weight"
+_FACTOR_B = ".lora_B.default.weight"
+
+
+def add_adapters(module: Any, linears: list[str], *, settings: LoraSettings) -> None:
+    """Put adapters on the linear layers of these names; every other parameter of `module` is frozen, nothing changes dtype."""
+    from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415  (seconds, only where there is an adapter)
+
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=linears, bias="none"
+    )  # type: ignore[arg-type,unused-ignore]
+    inject_adapter_in_model(config, module)
+    dtype = next(module.parameters()).dtype
+    for name, parameter in module.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(dtype)
+
+
+def fold_trained(
+    base: Iterator[tuple[str, torch.Tensor]], trained: Mapping[str, torch.Tensor], *, scaling: Mapping[str, float]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Go through base weights key by key and give each as training left it: replaced, adapted (W + s B A, in float32) or as it was.
+
+    scaling: alpha / rank by the first word of a name. WeightsMismatch when a trained tensor finds no base weight.
+    """
+    unused = set(trained)
+    for name, tensor in base:
+        layer = name.removesuffix(".weight")
+        keys = name, layer + _FACTOR_A, layer + _FACTOR_B
+        unused.difference_update(keys)
+        result = trained.get(name, tensor)
+        factor_a, factor_b = trained.get(keys[1]), trained.get(keys[2])
+        if factor_a is not None and factor_b is not None:
+            result = result.float() + scaling[name.split(".")[0]] * (factor_b.float() @ factor_a.float())
+        if result.shape != tensor.shape:
+            raise WeightsMismatch(
+                f"{name}: trained as {tuple(result.shape)}, but the base weights hold {tuple(tensor.shape)}."
+            )
+        yield name, result
+    if unused:
+        names = sorted(unused)
+        raise WeightsMismatch(
+            f"{len(names)} trained tensors have no place in the base weights, {names[0]} first; give the models that were trained."
+        )

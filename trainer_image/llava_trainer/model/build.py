@@ -1,0 +1,93 @@
+"""How a training task becomes a model: which parts are loaded, frozen, quantised or adapted, and what trained state goes on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from llava_contract.run import TrainTask
+from llava_contract.v1alpha1.training import TuningMode, TuningSpec
+from llava_trainer.errors import InvalidSpec, WeightsMismatch
+from llava_trainer.model.adapters import add_adapters
+from llava_trainer.model.llava import Llava
+from llava_trainer.model.llm import Llm, load_llm
+from llava_trainer.model.pretrained import name_some
+from llava_trainer.model.projector import Projector
+from llava_trainer.model.quantise import round_to_nf4
+from llava_trainer.model.vision import TOWER_LINEARS, VisionTower, load_tower
+
+__all__ = ["build_model", "load_trained"]
+
+
+def build_model(
+    task: TrainTask, *, tower_folder: Path, llm_folder: Path, dtype: torch.dtype, device: torch.device
+) -> Llava:
+    """Load the parts, ready to train as the task says; everything is `dtype`, new weights depend on the task's seed only.
+
+    Raises what `load_tower` and `load_llm` raise, and InvalidSpec for a tuning that does not fit its part.
+    """
+    tower = load_tower(tower_folder, feature_layer=task.model.vision_feature_layer, dtype=dtype)
+    llm = load_llm(llm_folder, dtype=dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        projector = Projector(tower.width, llm.width, depth=task.model.projector_depth).to(dtype)
+        _tune_llm(llm, task.llm)
+        _tune_tower(tower, task.vision_tower)
+    llm.use_packed_attention()
+    return Llava(vision_tower=tower, projector=projector, llm=llm).to(device)
+
+
+def load_trained(model: Llava, tensors: Mapping[str, torch.Tensor], *, only: str | None = None) -> None:
+    """Copy trained tensors into the model's trainable parameters of the same names.
+
+    only: look at names that begin so (`projector.`) and leave the others. WeightsMismatch when a name or a shape has no
+    counterpart, on either side.
+    """
+    prefix = only or ""
+    given = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    wanted = {name: parameter for name, parameter in model.trainable().items() if name.startswith(prefix)}
+    wrong = sorted(given.keys() ^ wanted.keys())
+    wrong += [name for name in given.keys() & wanted.keys() if given[name].shape != wanted[name].shape]
+    if wrong:
+        raise WeightsMismatch(
+            f"{len(wrong)} trained tensors and parameters do not match ({name_some(wrong)}); use a checkpoint of the same "
+            "model and tuning."
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(given[name])
+
+
+def _tune_llm(llm: Llm, spec: TuningSpec) -> None:
+    llm.requires_grad_(spec.mode is TuningMode.FULL)
+    if spec.mode in (TuningMode.LORA, TuningMode.QLORA):
+        linears = {name: part for name, part in llm.model.named_modules() if isinstance(part, nn.Linear)}
+        if spec.mode is TuningMode.QLORA:
+            round_to_nf4(list(linears.values()))
+        _adapt(llm.model, list(linears), spec, part="llm")
+
+
+def _tune_tower(tower: VisionTower, spec: TuningSpec) -> None:
+    """Only what the features depend on is trained: the rest would have no gradient."""
+    tower.requires_grad_(False)
+    match spec.mode:
+        case TuningMode.FROZEN:
+            pass
+        case TuningMode.FULL:
+            for parameter in tower.used_parameters():
+                parameter.requires_grad_(True)
+        case TuningMode.LORA:
+            layers = tower.used_layers().named_modules(prefix="encoder.layers")
+            names = [name for name, _ in layers if name.rsplit(".", 1)[-1] in TOWER_LINEARS]
+            _adapt(tower.model, names, spec, part="visionTower")
+        case TuningMode.QLORA:
+            raise InvalidSpec("visionTower.mode: qlora is for the LLM only; choose frozen, lora or full.")
+
+
+def _adapt(module: nn.Module, linears: list[str], spec: TuningSpec, *, part: str) -> None:
+    if spec.lora is None:
+        raise InvalidSpec(f"{part}.lora: mode {spec.mode.value} needs rank and alpha; write them down.")
+    add_adapters(module, linears, settings=spec.lora)

@@ -1,0 +1,57 @@
+"""How a Hugging Face folder becomes a module, strictly: weights that do not cover the module are an error, never a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig
+
+from llava_trainer.errors import BadData, MissingInput, WeightsMismatch
+
+__all__ = ["load_pretrained", "name_some", "read_config"]
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """Read config.json without running any code of the folder; MissingInput or BadData when that fails."""
+    if not (folder / "config.json").is_file():
+        raise MissingInput(f"{folder}: holds no config.json; give a folder in Hugging Face's layout.")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, OSError) as error:
+        raise BadData(
+            f"{folder / 'config.json'}: cannot be used ({error}); give a model of a supported type."
+        ) from error
+
+
+def load_pretrained(
+    cls: Any, folder: Path, *, config: PretrainedConfig, dtype: torch.dtype, not_ours: tuple[str, ...] = ()
+) -> Any:
+    """Build `cls` from a folder's weights; keys that begin like one of `not_ours` may be left over.
+
+    MissingInput without weights, WeightsMismatch naming keys that are missing, left over or of another shape.
+    """
+    try:
+        model, info = cls.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except OSError as error:
+        raise MissingInput(f"{folder}: its weights cannot be read ({error}).") from error
+    left_over = [key for key in info["unexpected_keys"] if not key.startswith(not_ours)]
+    wrong = sorted({*info["missing_keys"], *left_over, *(entry[0] for entry in info["mismatched_keys"])})
+    if wrong:
+        raise WeightsMismatch(
+            f"{folder}: {len(wrong)} keys do not fit {cls.__name__} ({name_some(wrong)}); use the weights of this model."
+        )
+    return model
+
+
+def name_some(keys: list[str], limit: int = 3) -> str:
+    """Write down the first few of many names."""
+    return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")
