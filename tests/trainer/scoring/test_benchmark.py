@@ -43,6 +43,11 @@ def test_references_are_followed_through_chains(tmp_path: Path) -> None:
     assert benchmark.image_bytes(benchmark.questions[0]) == b"not really a PNG file"
 
 
+def test_rows_that_repeat_a_picture_share_it(tmp_path: Path) -> None:
+    benchmark = read_benchmark(write_tsv(tmp_path / "b.tsv", row(5), row(1000005), row(6, image="A" * 20)))
+    assert [q.image_index for q in benchmark.questions] == [5, 5, 6]
+
+
 def test_ccbench_has_neither_hints_nor_abilities(tmp_path: Path) -> None:
     benchmark = read_benchmark(write_tsv(tmp_path / "b.tsv", row(), without=("hint", "l2-category")))
     question = benchmark.questions[0]

@@ -122,7 +122,7 @@ def read_benchmark(path: Path, *, parity_na: bool = False) -> Benchmark:
     options = [letter for letter in string.ascii_uppercase if letter in columns]
     has_answers = any(row.get("answer") for row in rows)
     by_index = _index_rows(rows)
-    sources = _resolve_images(by_index)
+    sources = _merge_equal_images(by_index, _resolve_images(by_index))
     benchmark = Benchmark(
         name=path.stem,
         path=path,
@@ -200,6 +200,12 @@ def _resolve_images(rows: Mapping[int, _Row]) -> dict[int, int]:
         end = found.get(chain[-1], chain[-1])
         found.update(dict.fromkeys(chain, end))
     return found
+
+
+def _merge_equal_images(rows: Mapping[int, _Row], sources: Mapping[int, int]) -> dict[int, int]:
+    """Point rows that repeat a picture at its first holder: older releases repeat it in every rotation."""
+    first_holder: dict[str, int] = {}
+    return {index: first_holder.setdefault(rows[source].get("image"), source) for index, source in sources.items()}
 
 
 def _reference(row: _Row) -> int | None:
