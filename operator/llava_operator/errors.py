@@ -8,7 +8,9 @@ OperatorError
 ├── Unwritable         the directory cannot be written
 ├── NoSpace            the directory's file system is full
 ├── Unsupported        something that only a cluster can do
-└── CannotStart        the operating system refused to start a process
+├── CannotStart        the operating system refused to start a process
+├── JobFailed          a job ended as Failed; carries the failure's own cause
+└── Interrupted        Ctrl-C, or SIGTERM with the cause that belongs to it
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from __future__ import annotations
 from llava_contract import causes
 
 __all__ = [
-    "AnotherSpec", "CannotStart", "DirectoryBusy", "InvalidSpec", "NoSpace", "OperatorError", "StateUnreadable",
-    "Unsupported", "Unwritable",
+    "AnotherSpec", "CannotStart", "DirectoryBusy", "Interrupted", "InvalidSpec", "JobFailed", "NoSpace",
+    "OperatorError", "StateUnreadable", "Unsupported", "Unwritable",
 ]  # fmt: skip
 
 
@@ -73,3 +75,19 @@ class CannotStart(OperatorError):
     """The operating system refused to start a process."""
 
     cause = causes.INFRASTRUCTURE
+
+
+class JobFailed(OperatorError):
+    """A job ended as Failed."""
+
+    def __init__(self, message: str, *, cause: causes.Cause) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Interrupted(OperatorError):
+    """Somebody asked the command to leave, and it stopped its attempt first."""
+
+    def __init__(self, message: str, *, cause: causes.Cause) -> None:
+        super().__init__(message)
+        self.cause = cause

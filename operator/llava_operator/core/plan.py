@@ -24,6 +24,8 @@ class StagePlan:
     num_ranks: int
     gpus_per_worker: int
     is_training: bool
+    is_cpu_job: bool
+    """Whether no stage of the job has a GPU."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def _stage_plan(stage: Stage, workers: WorkersSpec) -> StagePlan:
         num_ranks=workers.replicas * ranks_per_worker if is_training else 1,
         gpus_per_worker=gpus if stage in _NEEDS_GPU else 0,
         is_training=is_training,
+        is_cpu_job=workers.gpus_per_worker == 0,
     )
 
 

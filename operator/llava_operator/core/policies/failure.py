@@ -47,7 +47,8 @@ def answer_failure(situation: Situation, cause: Cause, *, message: str) -> Resta
         planned = situation.stage_plan
         assert planned is not None, f"{stage.name} is not in the plan"
         return RestartStage(planned.stage, child, record)
-    told = " ".join(part for part in (f"{stage.name} failed: {message}", surrender, cause.advice) if part)
+    advice = "" if cause.advice in message else cause.advice
+    told = " ".join(part for part in (f"{stage.name} failed: {message}", surrender, advice) if part)
     return Fail(cause, told, child=child, failed=record.model_copy(update={"charged": False}))
 
 
