@@ -1,15 +1,17 @@
-"""Random towers, language models and packs of a few kilobytes: everything that a LLaVA is made of, in a temporary folder."""
+"""Random towers, language models and packs of a few kilobytes: all that a LLaVA is made of, in a temporary folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 import torch
 import transformers
+
 from llava_contract.run import ModelParts, TrainTask
 from llava_contract.v1alpha1.training import DeepspeedSpec, LoraSettings, Precision, Schedule, TuningMode, TuningSpec
 from llava_trainer.data.batch import Batch
@@ -19,12 +21,12 @@ from llava_trainer.model.llava import Llava
 
 IMAGE_SIZE, PATCH, PATCHES = 16, 8, 4
 VOCABULARY = 70
-WORDS = "a b c d e f g h red green blue circle square What colour is this ? Answer with the letter . A B C D".split()
+WORDS = tuple("a b c d e f g h red green blue circle square What colour is this ? A B C D .".split())  # noqa: SIM905
 
 _SIZES: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    "tie_word_embeddings": False,
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "tie_word_embeddings": False,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 
 LLMS: dict[str, Any] = {
@@ -89,24 +91,12 @@ def write_tower(folder: Path) -> Path:
             parameter.data.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder)
     edge = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(
-            {
-                "image_processor_type": "CLIPImageProcessor",
-                "crop_size": edge,
-                "size": {"shortest_edge": IMAGE_SIZE},
-                "do_resize": True,
-                "do_center_crop": True,
-                "do_rescale": True,
-                "do_normalize": True,
-                "do_convert_rgb": True,
-                "image_mean": [0.5, 0.5, 0.5],
-                "image_std": [0.25, 0.25, 0.25],
-                "resample": 3,
-                "rescale_factor": 1 / 255,
-            }  # fmt: skip
-        )
-    )
+    preprocessor = {
+        "image_processor_type": "CLIPImageProcessor", "crop_size": edge, "size": {"shortest_edge": IMAGE_SIZE},
+        "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 3, "rescale_factor": 1 / 255,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder
 
 
@@ -119,7 +109,7 @@ def full() -> TuningSpec:
 
 
 def lora(rank: int = 4, *, mode: TuningMode = TuningMode.LORA) -> TuningSpec:
-    return TuningSpec(mode=mode, lora=LoraSettings(rank=rank, alpha=8))
+    return TuningSpec(mode=mode, lora=LoraSettings(rank=rank, alpha=2 * rank))
 
 
 def train_task(llm: TuningSpec | None = None, tower: TuningSpec | None = None, **changes: Any) -> TrainTask:
@@ -128,23 +118,26 @@ def train_task(llm: TuningSpec | None = None, tower: TuningSpec | None = None, *
         llm="llm", vision_tower="tower", prompt_template="vicuna", projector_depth=2, vision_feature_layer=-2
     )
     settings: dict[str, Any] = {
-        "model": parts, "prepared": "set.json", "pretrained_projector": None, "llm": llm or frozen(), "vision_tower": tower or frozen(),
-        "epochs": 1, "max_steps": None, "batch_size": 2, "accumulation": 1, "max_length": 64, "learning_rate": 1e-3,
-        "schedule": Schedule.COSINE, "warmup_ratio": 0.03, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": Precision.FP32,
-        "seed": 0, "deepspeed": DeepspeedSpec(), "save_every_steps": 100, "save_every_minutes": None, "keep_last": 2,
+        "model": parts, "prepared": "set.json", "pretrained_projector": None, "llm": llm or frozen(),
+        "vision_tower": tower or frozen(), "epochs": 1, "max_steps": None, "batch_size": 2, "accumulation": 1,
+        "max_length": 64, "learning_rate": 1e-3, "schedule": Schedule.COSINE, "warmup_ratio": 0.03, "weight_decay": 0.0,
+        "max_grad_norm": 1.0, "precision": Precision.FP32, "seed": 0, "deepspeed": DeepspeedSpec(),
+        "save_every_steps": 100, "save_every_minutes": None, "keep_last": 2,
     }  # fmt: skip
     return TrainTask(**settings | changes)
 
 
-def tiny_llava(folder: Path, family: str = "llama", *, task: TrainTask | None = None) -> Llava:
-    """Build a float32 model from random parts below `folder`, written there unless they are there already."""
+def tiny_llava(
+    folder: Path, family: str = "llama", *, task: TrainTask | None = None, dtype: torch.dtype = torch.float32
+) -> Llava:
+    """Build a model from random parts below `folder`, written there unless they are there already."""
     llm, tower = folder / family, folder / "tower"
     if not llm.exists():
         write_llm(llm, family)
     if not tower.exists():
         write_tower(tower)
     return build_model(
-        task or train_task(), tower_folder=tower, llm_folder=llm, dtype=torch.float32, device=torch.device("cpu")
+        task or train_task(), tower_folder=tower, llm_folder=llm, dtype=dtype, device=torch.device("cpu")
     )
 
 
@@ -170,7 +163,7 @@ def pack(
             labels += [label] * count
         positions += range(len(tokens) - bounds[-1])
         bounds.append(len(tokens))
-    lengths = [end - start for start, end in zip(bounds, bounds[1:], strict=False)]
+    lengths = [end - start for start, end in pairwise(bounds)]
     return Batch(
         tokens_T=torch.tensor(tokens),
         labels_T=torch.tensor(labels),

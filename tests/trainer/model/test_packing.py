@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from llava_trainer.data.sample import IGNORE
 from llava_trainer.model.llava import Llava
 from support.tiny_model import LLMS, full, pack, random_pixels, random_row, tiny_llava, train_task

@@ -21,7 +21,7 @@ _FACTOR_B = ".lora_B.default.weight"
 
 
 def add_adapters(module: Any, linears: list[str], *, settings: LoraSettings) -> None:
-    """Put adapters on the linear layers of these names; every other parameter of `module` is frozen, nothing changes dtype."""
+    """Put adapters of the module's dtype on the linear layers of these names and freeze everything else."""
     from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415  (seconds, only where there is an adapter)
 
     config = LoraConfig(
@@ -37,8 +37,9 @@ def add_adapters(module: Any, linears: list[str], *, settings: LoraSettings) -> 
 def fold_trained(
     base: Iterator[tuple[str, torch.Tensor]], trained: Mapping[str, torch.Tensor], *, scaling: Mapping[str, float]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Go through base weights key by key and give each as training left it: replaced, adapted (W + s B A, in float32) or as it was.
+    """Go through base weights key by key and give each as training left it.
 
+    That is replaced, adapted (W + s B A in float32) or as it was.
     scaling: alpha / rank by the first word of a name. WeightsMismatch when a trained tensor finds no base weight.
     """
     unused = set(trained)
@@ -58,5 +59,6 @@ def fold_trained(
     if unused:
         names = sorted(unused)
         raise WeightsMismatch(
-            f"{len(names)} trained tensors have no place in the base weights, {names[0]} first; give the models that were trained."
+            f"{len(names)} trained tensors have no place in the base weights, {names[0]} first; "
+            "give the models that were trained."
         )

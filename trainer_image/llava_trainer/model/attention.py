@@ -1,7 +1,7 @@
-"""How attention stays inside each sequence of a pack: cu_seqlens says where sequences begin, nothing is padded or masked out.
+"""How attention stays inside each sequence of a pack: cu_seqlens says where they begin, nothing is padded or masked.
 
-It replaces transformers' own attention during training only: under a name that its mask functions do not know every padding mask
-would silently vanish, so generation goes back to "sdpa". Checked against unpacked sequences for every supported LLM family.
+It replaces transformers' own attention during training only: under a name that its mask functions do not know, every
+padding mask would silently vanish, so generation goes back to "sdpa".
 
 T = positions of the pack, S = sequences, H = query heads, G = key and value heads, K = width of a head.
 """
@@ -10,6 +10,7 @@ T = positions of the pack, S = sequences, H = query heads, G = key and value hea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -58,7 +59,7 @@ def packed_attention(
     bounds = cu_seqlens_S1.tolist()
     pieces = [
         _attend(query_1HTK[:, :, start:end], key_1GTK[:, :, start:end], value_1GTK[:, :, start:end], rules)
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, end in pairwise(bounds)
     ]
     return torch.cat(pieces, dim=2).transpose(1, 2), None
 

@@ -1,4 +1,4 @@
-"""How a training task becomes a model: which parts are loaded, frozen, quantised or adapted, and what trained state goes on top."""
+"""How a training task becomes a model: which parts are frozen, quantised or adapted, and how trained state gets in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["build_model", "load_trained"]
 def build_model(
     task: TrainTask, *, tower_folder: Path, llm_folder: Path, dtype: torch.dtype, device: torch.device
 ) -> Llava:
-    """Load the parts, ready to train as the task says; everything is `dtype`, new weights depend on the task's seed only.
+    """Load the parts, ready to train as the task says; everything is `dtype`, new weights depend on the seed only.
 
     Raises what `load_tower` and `load_llm` raise, and InvalidSpec for a tuning that does not fit its part.
     """
@@ -37,7 +37,9 @@ def build_model(
         _tune_llm(llm, task.llm)
         _tune_tower(tower, task.vision_tower)
     llm.use_packed_attention()
-    return Llava(vision_tower=tower, projector=projector, llm=llm).to(device)
+    model = Llava(vision_tower=tower, projector=projector, llm=llm)
+    model.to(device)
+    return model
 
 
 def load_trained(model: Llava, tensors: Mapping[str, torch.Tensor], *, only: str | None = None) -> None:
@@ -53,8 +55,8 @@ def load_trained(model: Llava, tensors: Mapping[str, torch.Tensor], *, only: str
     wrong += [name for name in given.keys() & wanted.keys() if given[name].shape != wanted[name].shape]
     if wrong:
         raise WeightsMismatch(
-            f"{len(wrong)} trained tensors and parameters do not match ({name_some(wrong)}); use a checkpoint of the same "
-            "model and tuning."
+            f"{len(wrong)} trained tensors and parameters do not match ({name_some(wrong)}); use a checkpoint of "
+            "the same model and tuning."
         )
     with torch.no_grad():
         for name, parameter in wanted.items():

@@ -1,8 +1,10 @@
 """Which optional packages the libraries of a training process would import at start although nothing here uses them.
 
-Measured: transformers' generation imports scikit-learn for assisted decoding and scipy for object detection (4 to 6 s), peft
-imports bitsandbytes to estimate errors of quantised layers (3 to 4 s). Without them both libraries work as if they were absent.
+Measured: transformers' generation imports scikit-learn for assisted decoding and scipy for object detection (4 to 6 s),
+peft imports bitsandbytes to estimate errors of quantised layers (3 to 4 s). Both work where these are absent.
 """
+
+# ruff: noqa: PLC0415  (importing is what this module does)
 
 from __future__ import annotations
 

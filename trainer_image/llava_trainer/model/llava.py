@@ -1,13 +1,13 @@
 """LLaVA: image patches, seen by a vision tower and projected, stand among the words that an LLM reads.
 
-T = positions of a pack, S = sequences, I = images (at least one), C = channels, H = W = side in pixels, P = patches of an image,
-V = width of the tower, D = width of the LLM, N = positions that hold image rows, L = labels.
+T = positions of a pack, S = sequences, I = images (at least one), C = channels, H = W = side in pixels,
+P = patches of an image, D = width of the LLM, N = positions that hold image rows, L = labels.
 
 What is unusual here:
 - a pack holds many sequences behind one another, with positions that restart; nothing is padded;
-- logits exist only where there are labels, and the loss is their sum, so that the caller divides by the global number of labels;
-- tower, projector, decoder and head are each called exactly once, even for a pack without images or labels, and then give zero
-  gradients instead of none: ranks stay in step whatever their packs hold.
+- logits exist only where there are labels; the loss is a sum, for the caller to divide by the global number of labels;
+- tower, projector, decoder and head are each called exactly once, even for a pack without images or labels, and then
+  give zero gradients instead of none: ranks stay in step whatever their packs hold.
 """
 # ruff: noqa: N803, N806
 

@@ -93,7 +93,7 @@ class Llm(nn.Module):
 
 
 def load_llm(folder: Path, *, dtype: torch.dtype) -> Llm:
-    """Read an LLM folder of a supported family; MissingInput, Unsupported or WeightsMismatch when it is no such thing."""
+    """Read the folder of an LLM; MissingInput, Unsupported or WeightsMismatch when it is none that we train."""
     config = read_config(folder)
     if config.model_type not in FAMILIES:
         raise Unsupported(f"{folder}: an LLM of type {config.model_type}; use one of {', '.join(FAMILIES)}.")

@@ -1,4 +1,4 @@
-"""How a Hugging Face folder becomes a module, strictly: weights that do not cover the module are an error, never a warning."""
+"""How a Hugging Face folder becomes a module: weights that do not cover it exactly are an error, never a warning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, PretrainedConfig
+from transformers.utils import logging
 
 from llava_trainer.errors import BadData, MissingInput, WeightsMismatch
 
@@ -32,6 +33,8 @@ def load_pretrained(
 
     MissingInput without weights, WeightsMismatch naming keys that are missing, left over or of another shape.
     """
+    logging.set_verbosity_error()  # keys that do not fit become our error below
+    logging.disable_progress_bar()
     try:
         model, info = cls.from_pretrained(
             folder,
@@ -47,7 +50,8 @@ def load_pretrained(
     wrong = sorted({*info["missing_keys"], *left_over, *(entry[0] for entry in info["mismatched_keys"])})
     if wrong:
         raise WeightsMismatch(
-            f"{folder}: {len(wrong)} keys do not fit {cls.__name__} ({name_some(wrong)}); use the weights of this model."
+            f"{folder}: {len(wrong)} keys do not fit {cls.__name__} ({name_some(wrong)}); "
+            "use the weights of this model."
         )
     return model
 

@@ -1,7 +1,7 @@
 """How base weights take the values that 4-bit NF4 can hold, for mode qlora.
 
-Each weight is quantised as QLoRA does (blocks of 64, double quantisation) and dequantised once, which gives to the bit what a
-4-bit layer computes with in every step, without its cost; it takes the memory of the unquantised weights.
+Each weight is quantised as QLoRA does (blocks of 64, double quantisation) and dequantised once: to the bit the values
+that a 4-bit layer computes with in every step, without its cost, in the memory of unquantised weights.
 """
 
 from __future__ import annotations
