@@ -28,15 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "BadImage",
-    "ImageSettings",
-    "OpenedImage",
-    "check_image",
-    "image_warnings",
-    "open_image",
-    "pixels",
+    "CLIP_336", "BadImage", "ImageSettings", "OpenedImage", "check_image", "image_warnings", "open_image", "pixels",
     "prepare",
-]
+]  # fmt: skip
 
 # What Pillow's plugins raise on damaged bytes.
 _DAMAGED: Final = (

@@ -1,4 +1,4 @@
-"""How rows are shown as the model will see them: ids and labels as JSON lines, text, or a page with the loss in colour."""
+"""How rows are shown as the model will see them: ids and labels as JSON, text, or a page with the loss in colour."""
 
 from __future__ import annotations
 

@@ -46,8 +46,9 @@ class PromptTemplate:
         if missing:
             fitting = best_template(tokenizer)
             raise WrongTemplate(
-                f"promptTemplate {self.name}: the tokenizer in {tokenizer.name} has no single piece for {', '.join(missing)}, "
-                f"so the model could not end its answers; use a template that fits, such as {fitting.name}."
+                f"promptTemplate {self.name}: the tokenizer in {tokenizer.name} has no single piece for "
+                f"{', '.join(missing)}, so the model could not end its answers; "
+                f"use a template that fits, such as {fitting.name}."
             )
 
 
