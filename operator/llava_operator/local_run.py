@@ -1,4 +1,4 @@
-"""The loop that stands in for a cluster's events: reconcile, wait until something happens, again, until the job rests."""
+"""The loop that stands in for a cluster's events: reconcile, wait for something, again, until the job rests."""
 
 from __future__ import annotations
 

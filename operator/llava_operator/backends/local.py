@@ -1,4 +1,4 @@
-"""Attempts as processes of this machine, each with a folder: run.json, process.json, result.json, progress.json, log."""
+"""Attempts as processes of this machine, each in a folder of run.json, process.json, result.json, progress.json, log."""
 
 from __future__ import annotations
 

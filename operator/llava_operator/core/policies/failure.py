@@ -42,7 +42,8 @@ def answer_failure(situation: Situation, cause: Cause, *, message: str) -> Resta
         checkpoint_step=stage.checkpoint.step if stage.checkpoint else None,
         charged=cause.retry is Retry.COUNTED,
     )
-    surrender = _exhausted(situation, stage, cause) or _stuck(stage, record)
+    surrender = _exhausted(situation, stage, cause)
+    surrender = _stuck(stage, record) if surrender is None else surrender
     if surrender is None:
         planned = situation.stage_plan
         assert planned is not None, f"{stage.name} is not in the plan"

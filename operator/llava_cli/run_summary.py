@@ -1,0 +1,109 @@
+"""What `llava run` says when it is over: scores under both rules, where report and model are, seconds per stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from llava_contract.result import Artifact
+from llava_contract.v1alpha1.status import JobStatus, StageStatus
+from llava_operator.errors import Unsupported
+from llava_operator.local_spec import local_path
+
+__all__ = ["RunSummary", "StageTime", "summarise"]
+
+_RULES = {"xtuner": "XTuner", "vlmevalkit": "VLMEvalKit"}
+_MEASURES = {"circular": "all rotations right", "vanilla": "single rows"}
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Seconds that a stage took, from its first attempt to its end, and where its last attempt spent them."""
+
+    name: str
+    total_s: float
+    import_s: float | None
+    work_s: float | None
+    num_attempts: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The end of a run; paths are None where there is no such file."""
+
+    results: dict[str, float]
+    report: Path | None
+    model: Path | None
+    stages: tuple[StageTime, ...]
+    restarts: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the summary as JSON values."""
+        return {
+            "scores": self.results,
+            "report": str(self.report) if self.report else None,
+            "model": str(self.model) if self.model else None,
+            "seconds": {time.name: round(time.total_s, 1) for time in self.stages},
+            "restarts": self.restarts,
+        }
+
+    def to_tables(self) -> list[Table]:
+        """Lay out scores, if there are any, and seconds."""
+        return [table for table in (self._scores(), self._times()) if table.row_count]
+
+    def to_lines(self) -> list[str]:
+        """Say where things are."""
+        places = {"report": self.report, "model": self.model}
+        return [f"{name}: {path}" for name, path in places.items() if path]
+
+    def _scores(self) -> Table:
+        table = Table("Accuracy (%)", title="Scores")
+        for rule in _RULES.values():
+            table.add_column(rule, justify="right")
+        benchmarks = dict.fromkeys(name.rsplit("/", 2)[0] for name in self.results)
+        for benchmark in benchmarks:
+            for measure, label in _MEASURES.items():
+                values = [self.results.get(f"{benchmark}/{rule}/{measure}") for rule in _RULES]
+                table.add_row(f"{benchmark}, {label}", *("-" if v is None else f"{100 * v:.1f}" for v in values))
+        return table
+
+    def _times(self) -> Table:
+        table = Table("Stage", title="Seconds")
+        for heading in ("in all", "import", "work", "attempts"):
+            table.add_column(heading, justify="right")
+        for time in self.stages:
+            table.add_row(time.name, *map(_seconds, (time.total_s, time.import_s, time.work_s)), str(time.num_attempts))
+        return table
+
+
+def summarise(status: JobStatus, folder: Path) -> RunSummary:
+    """Read a summary off a status; `folder` is the job's, where a report may lie that no stage lived to tell of."""
+    return RunSummary(
+        results=status.results,
+        report=_existing(status.artifacts.get(Artifact.REPORT) or str(folder / "reports" / "report.html")),
+        model=_existing(status.artifacts.get(Artifact.HUGGINGFACE)),
+        stages=tuple(time for stage in status.stages if (time := _stage_time(stage))),
+        restarts=status.restarts,
+    )
+
+
+def _existing(uri: str | None) -> Path | None:
+    try:
+        path = local_path(uri) if uri else None
+    except Unsupported:
+        return None
+    return path if path and path.exists() else None
+
+
+def _stage_time(stage: StageStatus) -> StageTime | None:
+    if stage.start_time is None or stage.completion_time is None:
+        return None
+    total_s = (stage.completion_time - stage.start_time).total_seconds()
+    return StageTime(stage.name, total_s, stage.seconds.get("import"), stage.seconds.get("work"), stage.attempt)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

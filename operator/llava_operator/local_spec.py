@@ -1,0 +1,44 @@
+"""What a spec's plain paths mean on this machine: they start at the YAML file's folder, and --dir is the storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
+from llava_operator.errors import Unsupported
+
+__all__ = ["local_path", "localised"]
+
+_LOCATIONS = ("uri", "annotations", "images", "pretrainedProjector", "dataRoot")
+
+
+def localised(spec: LlavaTrainJobSpec, *, base: Path, folder: Path | None) -> LlavaTrainJobSpec:
+    """Make every relative path of the spec absolute, and put `folder` in the place of its storage."""
+    content = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    if folder is not None:
+        content["storage"] = {"uri": folder.resolve().as_uri()}
+    return LlavaTrainJobSpec.model_validate(_absolute(content, base.resolve()))
+
+
+def local_path(uri: str) -> Path:
+    """Turn file:///path or a plain path into a path; Unsupported for what only a cluster can mount."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        raise Unsupported(f"{uri} is not a folder of this machine: give --dir DIR to keep the job there.")
+    return Path(unquote(parts.path)) if parts.scheme else Path(uri)
+
+
+def _absolute(content: Any, base: Path) -> Any:
+    """Walk a spec's content; a location is a string under one of the names that the contract uses for locations."""
+    if isinstance(content, list):
+        return [_absolute(item, base) for item in content]
+    if not isinstance(content, dict):
+        return content
+    return {key: _located(key, value, base) for key, value in content.items()}
+
+
+def _located(key: str, value: Any, base: Path) -> Any:
+    is_relative = key in _LOCATIONS and isinstance(value, str) and "://" not in value and not Path(value).is_absolute()
+    return (base / value).resolve().as_uri() if is_relative else _absolute(value, base)
