@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left; say nothing more
         return causes.SUCCEEDED.exit_code
-    except Exception as error:  # noqa: BLE001  the outermost caller: everything becomes a sentence and a code
+    except Exception as error:
         if args.debug:
             raise
         return report(error)

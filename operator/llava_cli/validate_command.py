@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from llava_contract import causes
 from llava_contract.validate import validate_file
+
+from llava_contract import causes
 
 __all__ = ["add_arguments", "execute"]
 
