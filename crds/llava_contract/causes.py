@@ -64,7 +64,7 @@ INFRASTRUCTURE: Final = Cause(
     75, "Infrastructure", Retry.COUNTED, "Network, storage or device failed; a restart usually helps."
 )
 OUT_OF_MEMORY: Final = Cause(
-    76, "OutOfMemory", Retry.CONFIRM, "Lower batchSize, raise zeroStage, or use gpus with more memory."
+    76, "OutOfMemory", Retry.CONFIRM, "Lower batchSize, raise zeroStage, or use GPUs with more memory."
 )
 NAN_LOSS: Final = Cause(
     77, "NaNLoss", Retry.ROLLBACK, "Lower the learning rate; the message lists the rows of the batch."

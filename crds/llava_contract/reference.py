@@ -29,6 +29,8 @@ _RETRIES: Final = {
     Retry.ROLLBACK: "restart one checkpoint earlier, at most twice",
 }
 
+_SIZES: Final = {"minItems": "at least {} items", "maxItems": "at most {} items", "maxLength": "≤ {} characters"}
+
 
 def pages() -> dict[str, str]:
     """File name to Markdown of every reference page."""
@@ -95,13 +97,7 @@ def _bounds(node: dict[str, Any]) -> str:
     for bound, (flag, open_sign, closed_sign) in signs.items():
         if bound in node:
             words.append(f"{open_sign if node.get(flag) else closed_sign} {node[bound]:,}")
-    for key, unit in (
-        ("minItems", "at least {} items"),
-        ("maxItems", "at most {} items"),
-        ("maxLength", "≤ {} characters"),
-    ):
-        if key in node:
-            words.append(unit.format(node[key]))
+    words += [unit.format(node[key]) for key, unit in _SIZES.items() if key in node]
     return ", ".join(words)
 
 
@@ -117,8 +113,9 @@ def _rule_rows(node: dict[str, Any], path: str) -> Iterator[tuple[str, ...]]:
 def _failures_page() -> str:
     """Every way a process can end."""
     text = (
-        "# Failures\n\nHow a process of a job can end. The exit code is that of `llava run` and of a training pod; the reason is "
-        "the word in conditions and events. Codes 10 to 19 are the user's to mend: no restart is made.\n\n"
+        "# Failures\n\nHow a process of a job can end. The exit code is that of `llava run` and of a training pod; "
+        "the reason is the word in conditions and events. Codes 10 to 19 are the user's to mend: no restart is made."
+        "\n\n"
     )
     rows = ((_code(cause), f"`{cause.reason}`", _RETRIES[cause.retry], cause.advice) for cause in CAUSES)
     return text + _table(("exit code", "reason", "restart", "what to do"), rows)
@@ -131,9 +128,9 @@ def _code(cause: Cause) -> str:
 def _recipes_page() -> str:
     """Both kinds of recipe."""
     text = (
-        "# Recipes\n\n`spec.recipe` names one of these; `llava recipe show NAME` prints its whole effective spec. What the user "
-        "writes wins over the recipe, field by field.\n\n## Job recipes\n\nTwo published stages that belong together, and the "
-        "export.\n\n"
+        "# Recipes\n\n`spec.recipe` names one of these; `llava recipe show NAME` prints its whole effective spec. "
+        "What the user writes wins over the recipe, field by field; `spec.dataRoot` is the folder under which the "
+        "published data sets lie.\n\n## Job recipes\n\nTwo published stages that belong together, and the export.\n\n"
     )
     jobs = (
         (f"`{job.name}`", tuning_words(job.finetune), f"`{job.pretrain.name}`", f"`{job.finetune.name}`")
@@ -141,8 +138,8 @@ def _recipes_page() -> str:
     )
     text += _table(("recipe", "tuning", "pretrain", "finetune"), jobs)
     text += (
-        "\n## Published recipes\n\nOne stage each, under the name that XTuner gave it. Steps are optimizer steps over the "
-        "published data.\n\n"
+        "\n## Published recipes\n\nOne stage each, under the name that XTuner gave it. Steps are optimizer steps over "
+        "the published data.\n\n"
     )
     head = ("recipe", "LLM", "template", "tuning", "GPUs x batch x accumulation", "rate", "tokens", "steps")
     return text + _table(head, (_recipe_row(recipe) for recipe in PUBLISHED.values()))
