@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llava_contract.rules import Rule
 
-__all__ = ["Name", "Schema", "Uri", "filled_by_recipe", "list_map", "unique_by"]
+__all__ = ["LIST_SET", "UNIQUE", "Name", "Schema", "Uri", "filled_by_recipe", "list_map", "unique_by"]
 
 
 class Schema(BaseModel):
@@ -56,6 +56,10 @@ def filled_by_recipe(default: Any) -> Any:
     return Field(default=default, json_schema_extra={"x-filled-by-recipe": True})
 
 
+LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
+"""What the CRD says of a list in which no value comes twice; goes with `UNIQUE`."""
+
+
 def list_map(key: str) -> dict[str, Any]:
     """What the CRD says of a list in which no two items share `key`; goes with `unique_by(key)`."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
@@ -63,18 +67,19 @@ def list_map(key: str) -> dict[str, Any]:
 
 def unique_by(key: str) -> AfterValidator:
     """Refuse a list in which two items share `key`, as the API server does for a list of type map."""
+    return AfterValidator(lambda items: _refuse_repeats(items, [{key: getattr(item, key)} for item in items]))
 
-    def refuse_duplicates(items: list[Any]) -> list[Any]:
-        keys = [getattr(item, key) for item in items]
-        again = [index for index, value in enumerate(keys) if value in keys[:index]]
-        if again:
-            errors = [
-                InitErrorDetails(
-                    type=PydanticCustomError("duplicate", "Duplicate value"), loc=(index,), input={key: keys[index]}
-                )
-                for index in again
-            ]
-            raise ValidationError.from_exception_data("list", errors)
-        return items
 
-    return AfterValidator(refuse_duplicates)
+def _refuse_repeats(items: list[Any], identities: list[Any]) -> list[Any]:
+    errors = [
+        InitErrorDetails(type=PydanticCustomError("duplicate", "Duplicate value"), loc=(index,), input=identity)
+        for index, identity in enumerate(identities)
+        if identity in identities[:index]
+    ]
+    if errors:
+        raise ValidationError.from_exception_data("list", errors)
+    return items
+
+
+UNIQUE: Final = AfterValidator(lambda items: _refuse_repeats(items, items))
+"""Refuse a list in which a value comes twice, as the API server does for a list of type set."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
-from llava_contract.schema import Schema
+from llava_contract.schema import LIST_SET, UNIQUE, Schema
 
 __all__ = ["ConvertSpec", "ExportDtype", "ExportFormat"]
 
@@ -28,11 +29,8 @@ class ExportDtype(StrEnum):
 class ConvertSpec(Schema):
     """The export of the finetuned model."""
 
-    formats: list[ExportFormat] = Field(
-        default=[ExportFormat.HUGGINGFACE],
-        min_length=1,
-        max_length=3,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
+    formats: Annotated[list[ExportFormat], UNIQUE] = Field(
+        default=[ExportFormat.HUGGINGFACE], min_length=1, max_length=3, json_schema_extra=LIST_SET
     )
     """huggingface: LlavaForConditionalGeneration, adapters merged, ready for transformers, vLLM and SGLang."""
     dtype: ExportDtype = ExportDtype.BF16
