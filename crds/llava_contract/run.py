@@ -120,6 +120,8 @@ class ConvertTask(Schema):
     vision_tower: TuningSpec
     formats: list[ExportFormat]
     dtype: ExportDtype
+    pad_to_square: bool
+    """How the last training stage prepared images; answering prepares them alike."""
 
 
 class EvaluateTask(Schema):

@@ -137,6 +137,7 @@ def _convert(spec: LlavaTrainJobSpec, artifacts: dict[str, str]) -> ConvertTask:
         vision_tower=trained.vision_tower or _FROZEN,
         formats=convert.formats,
         dtype=convert.dtype,
+        pad_to_square=trained.pad_to_square is not False,
     )
 
 
