@@ -19,7 +19,7 @@ from llava_trainer.data.sample import Sample, Wording
 from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
 from llava_trainer.data.template import get_template
 from llava_trainer.data.tokenizer import Tokenizer
-from llava_trainer.errors import BadData, CorruptState, MissingInput
+from llava_trainer.errors import BadData, CorruptState, MissingInput, NoSpace, StorageUnwritable
 from support.golden import golden
 from support.rows import break_off, image_row, make_image, row, write_rows
 
@@ -150,7 +150,7 @@ def test_text_alone_makes_an_empty_image_set(source: Source) -> None:
 
 def test_nothing_to_train_on_is_bad_data_and_leaves_no_token_set(source: Source) -> None:
     write_rows(source.annotations, [image_row("no.png")])
-    with pytest.raises(BadData, match=r"none of 1 rows .*coco\.json row 0"):
+    with pytest.raises(BadData, match=r"None of 1 rows .*coco\.json row 0"):
         prepared(source)
     assert not list((source.annotations.parent / "out" / "tokens").rglob("manifest.json"))
 
@@ -194,3 +194,21 @@ def test_two_sources_make_one_set(source: Source, tmp_path: Path) -> None:
     other = Source(write_rows(tmp_path / "text.json", [row("a", "b")]))
     done = prepare_set([source, other], WORDING, settings=SMALL, folder=tmp_path / "out")
     assert [s.source for s in TokenSet.open(done.tokens).read(range(5))] == ["coco.json"] * 4 + ["text.json"]
+
+
+def test_progress_counts_every_row(source: Source, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    out = tmp_path / "out"
+    prepare_set([source], WORDING, settings=SMALL, folder=out, progress=lambda done, total: told.append((done, total)))
+    assert told == [(i, 5) for i in range(1, 6)]
+
+
+def test_a_folder_that_cannot_be_made_is_unwritable(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnwritable, match="cannot be written"):
+        prepare_set([source], WORDING, settings=SMALL, folder=tmp_path / "file")
+
+
+def test_a_full_disk_has_its_own_name() -> None:
+    with pytest.raises(NoSpace, match="no space left"), shards._translated("out"):
+        raise OSError(28, "No space left on device")

@@ -33,7 +33,6 @@ WRONG = [
     (image_row(""), Reason.BAD_IMAGE_FIELD, "image is ''"),
     (image_row("a\0b"), Reason.BAD_IMAGE_FIELD, "not a path"),
     (image_row(["a.jpg", None]), Reason.BAD_IMAGE_FIELD, "image is missing, not a path"),
-    (row("a", "b", id=[1]), Reason.BAD_ID, "id is a list"),
 ]
 
 

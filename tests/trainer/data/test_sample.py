@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llava_trainer.data.conversation import Conversation, Exchange, normalise
-from llava_trainer.data.record import BadRow, read_records
+from llava_trainer.data.record import BadRow, Record, read_records
 from llava_trainer.data.sample import IGNORE, IMAGE, Dropped, DropReason, Sample, Wording, tokenise
 from llava_trainer.data.template import TEMPLATES, get_template
 from llava_trainer.data.tokenizer import Tokenizer
@@ -69,6 +69,17 @@ def test_golden_lengths_of_a_data_set(findings: dict[str, Conversation | BadRow]
             sample = tokenise(finding, wording)
             assert isinstance(sample, Sample)
             assert len(sample.input_ids) == abs(length)
+
+
+@pytest.mark.parametrize(("template", "model"), [("vicuna", "llm_vicuna"), ("llama3_chat", "llm_llama3")])
+def test_golden_tokens_of_the_training_set(template: str, model: str) -> None:
+    want = json.loads(golden("training/data/rows_tokenized.json").read_text("utf-8"))[template]
+    words = Wording(get_template(template), Tokenizer(golden(f"training/models/{model}")), 240)
+    for record, row in zip(read_records(golden("training/data/rows.json")), want, strict=True):
+        assert isinstance(record, Record)
+        assert isinstance(found := normalise(record), Conversation)
+        assert isinstance(sample := tokenise(found, words), Sample)
+        assert (list(sample.input_ids), list(sample.labels)) == (row["input_ids"], row["labels"])
 
 
 def conversation(*exchanges: tuple[str, str], images: tuple[str, ...] = ()) -> Conversation:

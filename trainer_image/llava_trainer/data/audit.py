@@ -21,7 +21,7 @@ from llava_trainer.data.record import BadRow, Reason, read_records
 from llava_trainer.data.sample import Dropped, DropReason
 from llava_trainer.errors import BadData
 
-__all__ = ["Audit", "Look", "Seen", "Source", "Tally", "audit", "examine", "images_of", "source_names"]
+__all__ = ["Audit", "Examined", "Look", "Seen", "Source", "Tally", "audit", "examine", "images_of", "source_names"]
 
 _NUM_THREADS: Final = min(16, os.cpu_count() or 1)  # decoding leaves the interpreter's lock
 _ROWS_AHEAD: Final = 8 * _NUM_THREADS

@@ -130,8 +130,8 @@ def _side(size: Any) -> int:
     return int(size["height"])
 
 
-class BadImage(Exception):  # noqa: N818  (becomes a BadRow, which names file and row)
-    """One file cannot be used as an image."""
+class BadImage(Exception):
+    """One file cannot be used as an image; becomes a BadRow, which names file and row."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -148,12 +148,12 @@ class OpenedImage:
 
 @contextmanager
 def image_warnings() -> Iterator[None]:
-    """Make Pillow's bomb warning an error and silence its remarks on metadata.
+    """Make Pillow's bomb warning an error and silence its other remarks, mostly on metadata.
 
     Enter it once around the threads that open images: warning filters belong to the whole process.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llava_trainer.data.audit import Audit, Seen, Source, Tally, examine, images_of, source_names
+from llava_trainer.data.audit import Audit, Examined, Seen, Source, Tally, examine, images_of, source_names
 from llava_trainer.data.conversation import Oddity, normalise
 from llava_trainer.data.images import BadImage, ImageSettings, check_image, prepare
 from llava_trainer.data.record import BadRow, Reason, read_records
@@ -37,11 +37,18 @@ class PreparedSet:
     reused_tokens: bool
 
 
-def prepare_set(sources: Sequence[Source], wording: Wording, *, settings: ImageSettings, folder: Path) -> PreparedSet:
+def prepare_set(
+    sources: Sequence[Source],
+    wording: Wording,
+    *,
+    settings: ImageSettings,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedSet:
     """Write `folder`/images/<key> and `folder`/tokens/<key>, or find them there.
 
     Bad rows are left out and named in the audit; whether they are too many is for the caller to say (Audit.require).
-    Raises BadData when no row is left to train on.
+    `progress(done, total)` is called after each row of a walk. Raises BadData when no row is left to train on.
     """
     survey = _take_survey(sources)
     image_key = _digest(["images v1", survey.images, settings.digest])
@@ -49,16 +56,25 @@ def prepare_set(sources: Sequence[Source], wording: Wording, *, settings: ImageS
     images, tokens = Place(folder / "images" / image_key), Place(folder / "tokens" / token_key)
     had_images, had_tokens = images.manifest() is not None, tokens.manifest() is not None
     if not (had_images and had_tokens):
-        _walk(sources, wording, gallery=_Gallery(images, settings, survey), tokens=tokens)
+        gallery = _Gallery(images, settings, survey)
+        rows = _told(examine(sources, gallery.look), survey.num_rows, progress)
+        _walk(rows, wording, gallery=gallery, tokens=tokens)
     samples = TokenSet.open(tokens)
     audit = Audit.from_json(samples.notes)
     return PreparedSet(images.folder, tokens.folder, audit, len(samples), had_images, had_images and had_tokens)
 
 
-def _walk(sources: Sequence[Source], wording: Wording, *, gallery: _Gallery, tokens: Place) -> None:
-    """Row by row: look at its images, tokenise, write; the manifests come last, the tokens' after the images'."""
+def _told(rows: Iterable[Examined], total: int, progress: Callable[[int, int], None] | None) -> Iterator[Examined]:
+    for done, examined in enumerate(rows, start=1):
+        yield examined
+        if progress:
+            progress(done, total)
+
+
+def _walk(rows: Iterable[Examined], wording: Wording, *, gallery: _Gallery, tokens: Place) -> None:
+    """Row by row: store its images, tokenise, write; the manifests come last, the tokens' after the images'."""
     tally, writer = Tally(), TokenWriter(tokens)
-    for examined in examine(sources, gallery.look):
+    for examined in rows:
         for image, rgb in examined.new_images:
             gallery.add(examined.source, image, rgb)
         if isinstance(examined.finding, BadRow):
@@ -76,8 +92,7 @@ def _walk(sources: Sequence[Source], wording: Wording, *, gallery: _Gallery, tok
     gallery.finish()
     if not audit.num_kept:
         first = f" The first bad one: {audit.bad_rows[0]}" if audit.bad_rows else ""
-        names = ", ".join(source_names(sources))
-        raise BadData(f"{names}: none of {audit.num_rows:,} rows can be trained on; `llava audit` says why.{first}")
+        raise BadData(f"None of {audit.num_rows:,} rows can be trained on; `llava audit` says why.{first}")
     writer.finish(notes=audit.to_json())
 
 
@@ -85,6 +100,7 @@ def _walk(sources: Sequence[Source], wording: Wording, *, gallery: _Gallery, tok
 class _Survey:
     """What the inputs are, without reading an image: `images` and `annotations` name them, `keys` maps path to key."""
 
+    num_rows: int
     images: str
     annotations: str
     keys: dict[Path, str]
@@ -93,8 +109,10 @@ class _Survey:
 def _take_survey(sources: Sequence[Source]) -> _Survey:
     named: dict[Path, str] = {}
     annotations = []
+    num_rows = 0
     for source, name in zip(sources, source_names(sources), strict=True):
-        for record in read_records(source.annotations, source=name) if source.images else ():
+        for record in read_records(source.annotations, source=name):
+            num_rows += 1
             finding = record if isinstance(record, BadRow) else normalise(record)
             named.update((source.images / image, image) for image in images_of(finding) if source.images)
         with source.annotations.open("rb") as file:
@@ -104,7 +122,7 @@ def _take_survey(sources: Sequence[Source]) -> _Survey:
     ) as pool:  # a network file system answers each in its own time
         facts = pool.map(lambda path: _facts(path, named[path]), named)
         keys = dict(zip(named, facts, strict=True))
-    return _Survey(_digest(sorted(set(keys.values()))), _digest(annotations), keys)
+    return _Survey(num_rows, _digest(sorted(set(keys.values()))), _digest(annotations), keys)
 
 
 def _facts(path: Path, image: str) -> str:

@@ -36,7 +36,6 @@ class Reason(StrEnum):
     WRONG_ROLE = "wrong-role"
     BAD_VALUE = "bad-value"
     BAD_IMAGE_FIELD = "bad-image-field"
-    BAD_ID = "bad-id"
     IMAGE_WITHOUT_TOKEN = "image-without-token"  # noqa: S105  (the image token, not a secret)
     TOKEN_WITHOUT_IMAGE = "token-without-image"  # noqa: S105
     TOKENS_IN_JOINED_TURNS = "tokens-in-joined-turns"
@@ -56,7 +55,6 @@ _ADVICE: Final[dict[Reason, str]] = {
     Reason.WRONG_ROLE: 'use only "human" and "gpt", in lower case',
     Reason.BAD_VALUE: 'give "value" a string of valid Unicode',
     Reason.BAD_IMAGE_FIELD: 'give "image" a path relative to the image folder, or leave it out',
-    Reason.BAD_ID: 'give "id" a string or a whole number, or leave it out',
     Reason.IMAGE_WITHOUT_TOKEN: "write <image> into the human value that asks about the image, or take the image out",
     Reason.TOKEN_WITHOUT_IMAGE: 'name the image in "image", or take <image> out',
     Reason.TOKENS_IN_JOINED_TURNS: "keep <image> in only one of the consecutive human turns",
@@ -211,8 +209,8 @@ class _Window:
         return bool(chunk)
 
 
-class _Wrong(Exception):  # noqa: N818  (a jump inside this file, never seen outside)
-    """Leaves the parsing of one row."""
+class _Wrong(Exception):
+    """Leaves the parsing of one row; never seen outside this file."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -233,11 +231,8 @@ def _parse(item: Any, *, source: str, row: int) -> Record | BadRow:
 
 
 def _id(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise _Wrong(Reason.BAD_ID, f"id is {_kind(value)}")
+    """Nothing is decided by an id, so any kind will do."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _images(value: Any) -> tuple[str, ...]:
