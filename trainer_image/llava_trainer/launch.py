@@ -23,12 +23,12 @@ from typing import Final
 from pydantic import ValidationError
 
 from llava_contract import causes
-from llava_contract.result import MAX_RESULT_BYTES, Progress, StageResult
+from llava_contract.result import Progress, StageResult
 from llava_contract.run import RunConfig
 from llava_trainer.ranks import RANK_FOLDER_ENV, RankFolder
 from llava_trainer.tracking.progress import PROGRESS_FILE_ENV
 
-__all__ = ["Failure", "Gang", "blame", "main", "to_message"]
+__all__ = ["Failure", "Gang", "blame", "main"]
 
 RESULT_FILE_ENV: Final = "LLAVA_RESULT_FILE"
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -239,17 +239,6 @@ def _mismatch(config: RunConfig, gang: Gang) -> StageResult:
     )
 
 
-def to_message(result: StageResult, *, limit: int = MAX_RESULT_BYTES) -> bytes:
-    """Serialise a result into at most `limit` bytes: the sentence is cut first, then scores and artifacts go."""
-    no_scores: dict[str, object] = {"results": {}}
-    for length, left_out in ((None, {}), (400, {}), (400, no_scores), (200, {**no_scores, "artifacts": {}})):
-        shorter = result.model_copy(update={"message": result.message[:length], **left_out})
-        data = shorter.model_dump_json(exclude_defaults=True).encode()
-        if len(data) <= limit:
-            return data
-    raise AssertionError(f"a result of {len(data)} bytes without its long parts")
-
-
 def _publish(result: StageResult) -> None:
     """Write the result where kubelet or local backend look; a machine without either has only the exit code."""
     named = os.environ.get(RESULT_FILE_ENV)
@@ -257,7 +246,7 @@ def _publish(result: StageResult) -> None:
     if not named and not file.exists():
         return
     try:
-        file.write_bytes(to_message(result))
+        file.write_bytes(result.to_message())
     except OSError as error:
         logging.getLogger(__name__).warning("the result cannot be written to %s: %s", file, error)
 

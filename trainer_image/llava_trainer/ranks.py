@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from llava_contract import causes
 from llava_contract.result import StageResult
 from llava_contract.schema import Schema
 from llava_trainer.errors import Interrupted, LlavaError, Terminated
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["LastWord", "RankFolder", "Ranks", "StopFlag", "broadcast_text", "gather_texts", "join_gang", "leave_gang"]
 
@@ -147,22 +151,26 @@ class StopFlag:
             raise leaving(self._signal)
 
 
-def leaving(number: int) -> LlavaError:
-    """The error that stands for a signal."""
+def leaving(number: int, *, saved_step: int | None = None) -> LlavaError:
+    """The error that stands for a signal; `saved_step`: the checkpoint that was taken because of it."""
+    saved = f"step {saved_step:,} is saved" if saved_step else "nothing new was saved"
     if number == signal.SIGINT:
-        return Interrupted("Interrupted; run the same command again to go on from the last checkpoint.")
-    return Terminated("Asked to leave by SIGTERM; the next attempt goes on from the last checkpoint.")
+        return Interrupted(f"Interrupted; {saved}. {causes.INTERRUPTED.advice}")
+    return Terminated(f"Asked to leave by SIGTERM; {saved}. The next attempt goes on from the last checkpoint.")
 
 
-def join_gang(ranks: Ranks, *, timeout_s: float) -> None:
-    """Open the process group: NCCL where ranks compute on GPUs, else gloo. A rank alone needs no port."""
+def join_gang(ranks: Ranks, *, timeout_s: float) -> torch.device:
+    """Open the process group and give this rank's device: NCCL and its GPU, else gloo. A rank alone needs no port."""
     import torch  # noqa: PLC0415
     import torch.distributed as dist  # noqa: PLC0415
 
-    if uses_cuda():
-        torch.cuda.set_device(ranks.local_rank)
+    device = torch.device("cuda", ranks.local_rank) if uses_cuda() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if ranks.world_size == 1 else {}
-    dist.init_process_group("nccl" if uses_cuda() else "gloo", timeout=timedelta(seconds=timeout_s), **alone)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s), **alone)
+    return device
 
 
 def leave_gang() -> None:

@@ -1,0 +1,107 @@
+"""What one optimizer step is: every pack forward and backward, one update, and one small sum over all ranks.
+
+The loss is the sum over labels divided by the number of labels of the whole step, on all ranks, known from the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from llava_trainer.data.batch import Batch
+from llava_trainer.engine.zero import ZeroEngine
+from llava_trainer.errors import NaNLoss
+from llava_trainer.ranks import Ranks, gather_texts
+
+__all__ = ["Agreed", "StepInput", "StepReport", "run_step"]
+
+_NAMED_ROWS = 20
+
+
+@dataclass(frozen=True)
+class StepInput:
+    """This rank's part of one step; `num_labels` and `num_packs` (per rank) are the same on every rank."""
+
+    step: int
+    batches: Iterable[Batch]
+    num_packs: int
+    num_labels: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What ranks bring up at a step's end so that all of them do the same: a signal that came, a save that is due."""
+
+    signal: int = 0
+    is_save_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What a step measured, equal on every rank; loss: mean over all labels."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    num_labels: int
+    agreed: Agreed
+
+
+def run_step(engine: ZeroEngine, given: StepInput, *, ranks: Ranks, wish: Agreed) -> StepReport:
+    """Do one optimizer step on every rank; NaNLoss, naming the rows, when loss or gradients are not finite.
+
+    Random numbers depend on seed, step and rank only, so a resumed run draws what the undisturbed one would have.
+    """
+    torch.manual_seed(_mix(given.seed, given.step, ranks.rank))
+    scale = ranks.world_size / max(1, given.num_labels)
+    sums: list[tuple[torch.Tensor, tuple[str, ...]]] = []
+    for index, batch in enumerate(given.batches):
+        loss_sum = engine.accumulate(batch, scale=scale, is_last=index == given.num_packs - 1)
+        sums.append((loss_sum, batch.source_S))
+    assert len(sums) == given.num_packs, f"step {given.step}: {len(sums)} packs, {given.num_packs} planned"
+    grad_norm = engine.update(given.learning_rate)
+    loss_sum, agreed = _sum_over_ranks(torch.stack([loss for loss, _ in sums]).double().sum(), wish)
+    loss = loss_sum / max(1, given.num_labels)
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise _not_a_number(given.step, sums, loss=loss, grad_norm=grad_norm)
+    return StepReport(given.step, loss, given.learning_rate, grad_norm, given.num_labels, agreed)
+
+
+def _sum_over_ranks(loss_sum: torch.Tensor, wish: Agreed) -> tuple[float, Agreed]:
+    """One all-reduce carries the loss and the wishes; SIGTERM outranks Ctrl-C."""
+    wishes = [wish.signal == signal.SIGTERM, wish.signal == signal.SIGINT, wish.is_save_due]
+    extra = torch.tensor(wishes, dtype=torch.float64, device=loss_sum.device)
+    total = torch.cat([loss_sum.reshape(1), extra])
+    dist.all_reduce(total)
+    loss, terminated, interrupted, save = total.tolist()
+    number = signal.SIGTERM if terminated else signal.SIGINT if interrupted else 0
+    return loss, Agreed(int(number), save > 0)
+
+
+def _not_a_number(
+    step: int, sums: list[tuple[torch.Tensor, tuple[str, ...]]], *, loss: float, grad_norm: float
+) -> NaNLoss:
+    """Name the rows of the packs whose loss is not finite, or of all packs when only gradients are not."""
+    bad = [sources for loss_sum, sources in sums if not torch.isfinite(loss_sum)]
+    everyone = bad or ([sources for _, sources in sums] if math.isfinite(loss) else [])
+    told = gather_texts("\n".join(row for sources in everyone for row in sources))
+    rows = [row for text in told for row in text.splitlines()]
+    more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
+    return NaNLoss(
+        f"Step {step + 1}: loss {loss}, gradient norm {grad_norm}. Rows of the batch: "
+        f"{', '.join(rows[:_NAMED_ROWS]) or 'unknown'}{more}. Look at these rows, or lower the learning rate."
+    )
+
+
+def _mix(*parts: int) -> int:
+    """One seed from several numbers, without overlaps between neighbours."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1
