@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -44,15 +46,28 @@ def test_an_unknown_template_is_refused() -> None:
         get_template("vicunna")
 
 
-@pytest.mark.parametrize("name", ["vicuna", "llama3_chat", "internlm2_chat", "gemma"])
-def test_a_template_whose_pieces_are_there_passes(name: str) -> None:
-    get_template(name).check(Tokenizer(golden("tokenizers/bytelevel_bos")))
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("tokenizer", ["bytelevel_bos", "qwen2_nobos", "sp_llama_fast"])
+def test_a_template_whose_pieces_are_there_passes(name: str, tokenizer: str) -> None:
+    get_template(name).check(Tokenizer(golden(f"tokenizers/{tokenizer}")))
 
 
-def test_a_template_without_its_pieces_is_refused_and_one_that_fits_is_named() -> None:
-    tokenizer = Tokenizer(golden("tokenizers/bytelevel_bos"))
-    with pytest.raises(WrongTemplate, match=r"moss_sft: .* no single piece for <eoc>, <eom>.*such as llama3_chat"):
-        get_template("moss_sft").check(tokenizer)
+@pytest.fixture
+def without_phi3(tmp_path: Path) -> Tokenizer:
+    """A tokenizer whose vocabulary lacks <|end|>."""
+    folder = Path(shutil.copytree(golden("tokenizers/bytelevel_bos"), tmp_path / "tokenizer"))
+    for path in folder.iterdir():
+        path.write_text(path.read_text("utf-8").replace("<|end|>", "<|other|>"), encoding="utf-8")
+    return Tokenizer(folder)
+
+
+def test_a_template_without_its_pieces_is_refused_and_one_that_fits_is_named(without_phi3: Tokenizer) -> None:
+    with pytest.raises(WrongTemplate, match=r"phi3_chat: .* no single piece for <\|end\|>, .*such as llama3_chat"):
+        get_template("phi3_chat").check(without_phi3)
+
+
+def test_a_template_that_eos_ends_needs_no_piece(without_phi3: Tokenizer) -> None:
+    get_template("moss_sft").check(without_phi3)
 
 
 @pytest.mark.parametrize(("tokenizer", "want"), [("bytelevel_bos", "llama3_chat"), ("qwen2_nobos", "qwen_chat")])

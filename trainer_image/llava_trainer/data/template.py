@@ -36,9 +36,8 @@ class PromptTemplate:
 
     @property
     def must_be_pieces(self) -> tuple[str, ...]:
-        """What has to be one piece of the vocabulary, or answers never end."""
-        suffix = (self.suffix,) if self.suffix else ()
-        return tuple(dict.fromkeys(suffix + self.stop_words))
+        """What has to be one piece of the vocabulary, or answers never end; nothing where EOS ends them."""
+        return tuple(dict.fromkeys((self.suffix, *self.stop_words))) if self.suffix else ()
 
     def check(self, tokenizer: Tokenizer) -> None:
         """Raise WrongTemplate, naming one that fits, when suffix or stop words are not single pieces of `tokenizer`."""
