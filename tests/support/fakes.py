@@ -1,4 +1,4 @@
-"""A world in memory for reconcile: resources that count writes, a backend whose attempts end as told, and a crash at any step."""
+"""A world in memory for reconcile: every effect is counted, attempts end as told, and a crash can come at any step."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class World:
         assert job.status == self.job.status, "somebody wrote in between"
         self.job = replace(self.job, status=status)
 
-    def emit(self, job: Job, event: Event) -> None:
+    def emit(self, job: Job, event: Event) -> None:  # noqa: ARG002  the port gives it
         self._effect(f"tell {event.reason}")
         self.events.append(event)
 
-    def observe(self, job: Job) -> Observed:
+    def observe(self, job: Job) -> Observed:  # noqa: ARG002  the port gives it
         return Observed(tuple(self.attempts.values()))
 
     def start(self, attempt: Attempt) -> None:

@@ -31,6 +31,7 @@ __all__ = ["LAUNCH", "LocalBackend"]
 LAUNCH: Final = (sys.executable, "-m", "llava_trainer.launch")
 """What runs a run.json."""
 _GRACE_S: Final = 120.0
+_ORPHAN_GRACE_S: Final = 1.0
 _RANK_VARIABLES: Final = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # One thread a rank: two ranks of a small machine do not fight for its cores, and sums keep their order everywhere.
 _CPU_VARIABLES: Final = {
@@ -101,17 +102,18 @@ class LocalBackend:
         threading.Thread(target=self._await_exit, args=[process], daemon=True).start()
 
     def stop(self, child: str) -> None:
-        """Ask the launcher to leave; once the grace period is over, or when only ranks are left, kill what lives."""
+        """Ask the launcher to leave, and kill what still lives once its grace period is over.
+
+        Nobody would hear of what processes without a launcher do: they get a moment to clean up, and no question.
+        """
         members = living_processes(self._attempts).get(child, ())
         launcher = self._launcher(child)
-        if launcher not in members:
-            send_signal(members, signal.SIGKILL)
-            return
+        grace_s = self._grace_s if launcher in members else min(self._grace_s, _ORPHAN_GRACE_S)
         asked_at = self._asked_at.get(child)
         if asked_at is None:
             self._asked_at[child] = time.monotonic()
-            send_signal((launcher,), signal.SIGTERM)
-        elif time.monotonic() - asked_at >= self._grace_s:
+            send_signal(tuple(pid for pid in members if pid == launcher), signal.SIGTERM)
+        elif time.monotonic() - asked_at >= grace_s:
             send_signal(members, signal.SIGKILL)
 
     def end_grace(self) -> None:

@@ -1,0 +1,115 @@
+"""How a status changes, and when it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from llava_contract.causes import CAUSES
+from llava_contract.run import Stage
+from llava_contract.v1alpha1.status import ConditionStatus, JobStatus, Phase, StageState
+from llava_operator.core.conditions import Claim, ConditionType, find_condition, with_claims
+from llava_operator.core.decision import Fail, RestartStage, Situation, Wait
+from llava_operator.core.forecast import duration_text
+from llava_operator.core.observe import Observed
+from llava_operator.core.plan import plan_job
+from llava_operator.core.status import applied, latched, reopened
+from support.jobs import NOON, JobBuilder, commit, job, result
+
+LATER = NOON + timedelta(minutes=5)
+
+
+def seen(builder: JobBuilder) -> JobStatus:
+    built = builder.build()
+    return latched(built.status, plan_job(built), observed=builder.observed(), now=builder.now)
+
+
+def after(builder: JobBuilder) -> JobStatus:
+    return applied(seen(builder), builder.decision(), plan=plan_job(builder.build()), now=builder.now)
+
+
+def test_every_planned_stage_is_listed_at_once() -> None:
+    built = replace(job().build(), status=JobStatus())
+    status = latched(JobStatus(), plan_job(built), observed=Observed(), now=NOON)
+    assert [stage.name for stage in status.stages] == list(Stage)
+
+
+def test_progress_of_the_running_attempt_is_shown() -> None:
+    status = seen(job().named_only().running(step=30, told_s_ago=1))
+    assert status.progress is not None
+    assert (status.progress.summary, status.phase) == ("30/100", Phase.RUNNING)
+
+
+def test_seeing_the_same_again_changes_nothing() -> None:
+    builder = job().running(step=30, told_s_ago=1)
+    once = seen(builder)
+    again = latched(once, plan_job(builder.build()), observed=builder.observed(), now=LATER)
+    assert again == once
+
+
+@pytest.mark.parametrize("exit_code", [cause.exit_code for cause in CAUSES if cause.exit_code])
+def test_every_failure_is_kept_in_history(exit_code: int) -> None:
+    stage = after(job().committed(5).failed(exit=exit_code)).stages[2]
+    assert [(r.attempt, r.exit_code, r.checkpoint_step) for r in stage.history] == [(1, exit_code, 5)]
+    assert stage.state in (StageState.RESTARTING, StageState.FAILED)
+
+
+def test_a_commit_that_only_the_dying_attempt_told_of_is_kept() -> None:
+    failed = job().failed(exit=75, message="NCCL")
+    assert failed.seen is not None
+    told = result(Stage.FINETUNE, exit_code=75, reason="x", checkpoint=commit(40))
+    stage = after(replace(failed, seen=replace(failed.seen, result=told))).stages[2]
+    assert stage.checkpoint == commit(40)
+
+
+def test_a_failed_job_says_why_in_its_condition() -> None:
+    failed = find_condition(after(job().failed(exit=14)).conditions, ConditionType.FAILED)
+    assert failed is not None
+    assert (failed.status, failed.reason) == (ConditionStatus.TRUE, "StorageForbidden")
+
+
+def test_reopening_gives_a_fresh_budget_and_keeps_the_attempt_number() -> None:
+    status = reopened(after(job().after(75, 75).committed(9).failed(exit=12)))
+    stage = status.stages[2]
+    assert (status.phase, status.budget_used, stage.history, stage.attempt) == (Phase.PENDING, 0, [], 3)
+    assert stage.checkpoint == commit(9)
+
+
+def test_waiting_is_not_a_change() -> None:
+    status = seen(job().running())
+    assert applied(status, Wait(), plan=plan_job(job().build()), now=LATER) is status
+
+
+@pytest.mark.parametrize(("second", "moved"), [(True, False), (False, True)])
+def test_transition_time_moves_only_with_the_status(second: bool, moved: bool) -> None:
+    running = [Claim(ConditionType.RUNNING, value, "A", "a") for value in (True, second)]
+    once = with_claims([], running[:1], generation=1, now=NOON)
+    (condition,) = with_claims(once, running[1:], generation=2, now=LATER)
+    assert condition.last_transition_time == (LATER if moved else NOON)
+    assert condition.observed_generation == 2
+
+
+def test_what_nobody_claimed_need_not_be_denied() -> None:
+    assert with_claims([], [Claim(ConditionType.FAILED, False, "A", "a")], generation=1, now=NOON) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0s"), (59.4, "59s"), (60, "1m"), (3599, "59m"), (7800, "2h10"), (86_399, "23h59"), (273_600, "3d04h")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_suspension_does_not_count_against_the_deadline() -> None:
+    paused = job().wanting(runPolicy={"activeDeadlineSeconds": 3600}).running()
+    built = paused.build()
+    resumed = Claim(ConditionType.SUSPENDED, False, "Resumed", "")
+    before = with_claims([], [replace(resumed, is_true=True)], generation=1, now=NOON)
+    conditions = with_claims(before, [resumed], generation=1, now=NOON + timedelta(hours=8))
+    late = replace(paused, now=NOON + timedelta(hours=8, minutes=59), conditions=tuple(conditions))
+    assert not isinstance(late.decision(), Fail | RestartStage)
+    assert isinstance(replace(late, now=NOON + timedelta(hours=9)).decision(), Fail)
+    assert Situation(plan_job(built), built.status, paused.observed(), NOON).wanted_child == paused.child
