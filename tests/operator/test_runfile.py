@@ -13,7 +13,8 @@ from llava_operator.errors import InvalidSpec
 from support.jobs import TRAINING, JobBuilder, commit, job
 
 MADE = {
-    "pretrainData": "/d1", "finetuneData": "/d2", "pretrainWeights": "/w1", "finetuneWeights": "/w2", "huggingface": "/m",
+    "pretrainData": "/d1", "finetuneData": "/d2", "pretrainWeights": "/w1", "finetuneWeights": "/w2",
+    "huggingface": "/m",
 }  # fmt: skip
 
 

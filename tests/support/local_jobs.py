@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from support import scripted_run
 from support.jobs import SPEC
 
 ROOT = Path(__file__).parents[1]
@@ -46,18 +49,24 @@ class LocalJob:
         return int((self.root / "hello").read_text())
 
     def start(self, *flags: str, **spec: Any) -> subprocess.Popen[str]:
-        """Start `llava run`."""
+        """Start `llava run` as a process of its own, to send it signals."""
+        command = [sys.executable, "-m", "support.scripted_run", *self._arguments(flags, spec)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *flags: str, **spec: Any) -> Ended:
+        """Run it to its end."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = scripted_run.main(*self._arguments(flags, spec))
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    def _arguments(self, flags: tuple[str, ...], spec: dict[str, Any]) -> list[str]:
         script, file = self.root / "script.json", self.root / "job.yaml"
         script.write_text(json.dumps(self.script))
         body = {"apiVersion": "llava.dev/v1alpha1", "kind": "LlavaTrainJob", "metadata": {"name": "demo"}}
         content = {key: value for key, value in {**SPEC, **spec}.items() if value is not None}
         file.write_text(yaml.safe_dump({**body, "spec": content}))
-        command = [sys.executable, "-m", "support.scripted_run", str(script), str(file), str(self.folder), *flags]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def run(self, *flags: str, **spec: Any) -> Ended:
-        """Run it to its end."""
-        return ended(self.start(*flags, **spec))
+        return [str(script), str(file), str(self.folder), *flags]
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "job.json").read_text())["status"])
