@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from llava_contract import causes, recipes
+from llava_contract import causes, recipe_text
 
 __all__ = ["add_arguments", "execute"]
 
@@ -19,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the list, or one recipe."""
-    print(recipes.listing() if args.action == "list" else recipes.show(args.name))
+    print(recipe_text.listing() if args.action == "list" else recipe_text.show(args.name), end="")
     return causes.SUCCEEDED.exit_code
