@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from llava_trainer.data import shards
 from llava_trainer.data.audit import Source
@@ -212,3 +213,16 @@ def test_a_folder_that_cannot_be_made_is_unwritable(source: Source, tmp_path: Pa
 def test_a_full_disk_has_its_own_name() -> None:
     with pytest.raises(NoSpace, match="no space left"), shards._translated("out"):
         raise OSError(28, "No space left on device")
+
+
+def test_files_alike_in_name_size_and_time_stay_apart(tmp_path: Path) -> None:
+    sources = []
+    for grey in (0, 255):
+        folder = tmp_path / str(grey)
+        folder.mkdir()
+        Image.new("RGB", (8, 8), (grey,) * 3).save(folder / "a.bmp")
+        os.utime(folder / "a.bmp", ns=(1, 1))
+        sources.append(Source(write_rows(folder / f"{grey}.json", [image_row("a.bmp")]), folder))
+    done = prepare_set(sources, WORDING, settings=SMALL, folder=tmp_path / "out")
+    keys = [sample.images[0] for sample in TokenSet.open(done.tokens).read([0, 1])]
+    assert ImageSet.open(done.images).read(keys).mean(axis=(1, 2, 3)).tolist() == [0, 255]

@@ -107,14 +107,18 @@ class _Survey:
 
 
 def _take_survey(sources: Sequence[Source]) -> _Survey:
-    named: dict[Path, str] = {}
+    roots = list(dict.fromkeys(source.images for source in sources))
+    named: dict[Path, tuple[int, str]] = {}  # two folders may hold files alike in name, size and time
     annotations = []
     num_rows = 0
     for source, name in zip(sources, source_names(sources), strict=True):
         for record in read_records(source.annotations, source=name):
             num_rows += 1
             finding = record if isinstance(record, BadRow) else normalise(record)
-            named.update((source.images / image, image) for image in images_of(finding) if source.images)
+            if source.images:
+                named.update(
+                    (source.images / image, (roots.index(source.images), image)) for image in images_of(finding)
+                )
         with source.annotations.open("rb") as file:
             annotations.append([name, source.weight, hashlib.file_digest(file, "sha256").hexdigest()])
     with ThreadPoolExecutor(
@@ -125,12 +129,12 @@ def _take_survey(sources: Sequence[Source]) -> _Survey:
     return _Survey(num_rows, _digest(sorted(set(keys.values()))), _digest(annotations), keys)
 
 
-def _facts(path: Path, image: str) -> str:
+def _facts(path: Path, name: tuple[int, str]) -> str:
     try:
         stat = path.stat()
     except OSError:
-        return _digest([image, "absent"])[:32]
-    return _digest([image, stat.st_size, stat.st_mtime_ns])[:32]
+        return _digest([name, "absent"])[:32]
+    return _digest([name, stat.st_size, stat.st_mtime_ns])[:32]
 
 
 class _Gallery:
