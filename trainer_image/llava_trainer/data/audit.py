@@ -193,9 +193,8 @@ class Audit:
         left_out = Counter(d.reason.value for d in self.dropped)
         lines = [str(row) for row in self.bad_rows]
         counts = {"kept": self.num_kept, "bad": len(self.bad_rows), "dropped": len(self.dropped)}
-        lines.append(
-            f"{self.num_rows:,} rows, numbered from 0: {', '.join(f'{count:,} {word}' for word, count in counts.items())}."
-        )
+        words = ", ".join(f"{count:,} {word}" for word, count in counts.items())
+        lines.append(f"{self.num_rows:,} rows, numbered from 0: {words}.")
         lines += [f"  dropped, {reason}: {count:,}" for reason, count in sorted(left_out.items())]
         lines += [f"  odd, {name.value}: {count:,}" for name, count in self.oddities]
         return "\n".join(lines)

@@ -116,14 +116,12 @@ def _take_survey(sources: Sequence[Source]) -> _Survey:
             num_rows += 1
             finding = record if isinstance(record, BadRow) else normalise(record)
             if source.images:
-                named.update(
-                    (source.images / image, (roots.index(source.images), image)) for image in images_of(finding)
-                )
+                root = roots.index(source.images)
+                named.update((source.images / image, (root, image)) for image in images_of(finding))
         with source.annotations.open("rb") as file:
             annotations.append([name, source.weight, hashlib.file_digest(file, "sha256").hexdigest()])
-    with ThreadPoolExecutor(
-        16, thread_name_prefix="stat"
-    ) as pool:  # a network file system answers each in its own time
+    # Many at once: a network file system answers each in its own time.
+    with ThreadPoolExecutor(16, thread_name_prefix="stat") as pool:
         facts = pool.map(lambda path: _facts(path, named[path]), named)
         keys = dict(zip(named, facts, strict=True))
     return _Survey(num_rows, _digest(sorted(set(keys.values()))), _digest(annotations), keys)
