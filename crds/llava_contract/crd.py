@@ -18,7 +18,7 @@ from llava_contract.rules import Rule
 from llava_contract.schema import Schema
 from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 
-__all__ = ["GROUP", "RESOURCES", "VERSION", "Resource", "definition", "render", "schema_of", "write"]
+__all__ = ["GROUP", "RESOURCES", "VERSION", "Resource", "as_yaml", "definition", "render", "schema_of", "write"]
 
 GROUP: Final = "llava.dev"
 VERSION: Final = "v1alpha1"
@@ -203,6 +203,11 @@ def render(resource: Resource) -> str:
     """The definition as YAML."""
     head = "# Generated from the contract by `make generate`; edit crds/llava_contract instead.\n"
     return head + yaml.dump(definition(resource), Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def as_yaml() -> str:
+    """Both definitions as one stream of documents."""
+    return "---\n".join(render(resource) for resource in RESOURCES)
 
 
 def write(folder: Path) -> None:

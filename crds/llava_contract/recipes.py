@@ -95,7 +95,7 @@ def get(name: str) -> Recipe | JobRecipe:
     if found is None:
         near = get_close_matches(name, names(), n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`llava recipe list` shows them."
-        raise InvalidJob([Problem("spec.recipe", f"there is no recipe named {name!r}; {hint}")])
+        raise InvalidJob([Problem("spec.recipe", f'Invalid value: "{name}": no recipe has this name; {hint}')])
     return found
 
 
@@ -122,7 +122,8 @@ def effective(spec: LlavaTrainJobSpec) -> LlavaTrainJobSpec:
     except ValidationError as error:
         fields = ((".".join(("spec", *map(str, one["loc"]))), one["msg"]) for one in error.errors())
         raise InvalidJob(
-            Problem(field, f"{message} (after {spec.recipe} filled the rest)") for field, message in fields
+            Problem(field, f'Invalid value: "object": {message} (with what {spec.recipe} fills)')
+            for field, message in fields
         ) from None
 
 

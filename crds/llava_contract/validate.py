@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -110,7 +111,8 @@ def _problems_of_job(document: Document, resource: Resource) -> Iterator[Problem
         try:
             recipes.effective(job.spec)
         except InvalidJob as error:
-            yield from error.problems
+            for problem in error.problems:
+                yield replace(problem, line=document.line(tuple(problem.path.split("."))))
 
 
 def _message(error: ErrorDetails, model: type[Schema]) -> str:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from jsonschema import Draft4Validator
 
-from llava_contract.crd import RESOURCES, Resource, definition, render, schema_of, write
+from llava_contract.crd import RESOURCES, Resource, as_yaml, definition, render, schema_of, write
 from support.specs import BASES, with_defaults
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -37,6 +37,10 @@ def test_writing_makes_one_file_a_kind(tmp_path: Path) -> None:
         "llava.dev_llavaevaljobs.yaml",
         "llava.dev_llavatrainjobs.yaml",
     ]
+
+
+def test_both_come_as_one_stream() -> None:
+    assert list(yaml.safe_load_all(as_yaml())) == [definition(resource) for resource in RESOURCES]
 
 
 @each_resource

@@ -93,6 +93,12 @@ def test_what_is_no_job_is_named(tmp_path: Path, text: str, sentence: str) -> No
     assert [str(problem) for problem in validate_file(write(tmp_path, text))] == [sentence]
 
 
+def test_what_a_recipe_misses_has_a_line_too(tmp_path: Path) -> None:
+    text = yaml.safe_dump({**PLAIN, "spec": {"storage": {"uri": "x"}, "recipe": "nobodys"}})
+    line = text.splitlines().index("  recipe: nobodys") + 1
+    assert [(problem.path, problem.line) for problem in validate_file(write(tmp_path, text))] == [("spec.recipe", line)]
+
+
 def test_each_document_of_a_file_is_looked_at(tmp_path: Path) -> None:
     bad = yaml.safe_dump({**EVAL, "spec": {**EVAL["spec"], "model": {}}})
     problems = validate_file(write(tmp_path, "---\n".join((SECRET, GOOD, bad))))

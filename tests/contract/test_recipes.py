@@ -14,7 +14,7 @@ from llava_contract.published import PUBLISHED, Adapter, DataSet, Recipe
 from llava_contract.run import Stage
 from llava_contract.v1alpha1 import LlavaTrainJob, LlavaTrainJobSpec
 from support.golden import golden
-from support.specs import RECIPE, changed
+from support.specs import PLAIN, RECIPE, changed
 
 GOLDEN: dict[str, dict[str, Any]] = {row["name"]: row for row in json.loads(golden("recipes.json").read_text("utf-8"))}
 ROW_READERS = {"LLaVADataset": "llava", "RefCOCOJsonDataset": "refcoco", "InvRefCOCOJsonDataset": "inverse-refcoco"}
@@ -252,8 +252,6 @@ def test_saves_are_counted_in_optimizer_steps(recipe: str, steps: int) -> None:
 
 
 def test_defaults_fill_what_neither_says() -> None:
-    from support.specs import PLAIN
-
     spec = recipes.effective(LlavaTrainJob.model_validate(PLAIN).spec)
     assert spec.pretrain is not None
     assert spec.finetune is not None
