@@ -35,7 +35,7 @@ __all__ = [
 # What Pillow's plugins raise on damaged bytes.
 _DAMAGED: Final = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError,
-    NotImplementedError, struct.error, zlib.error,
+    RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 
 
