@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llava_contract.validate import load_train_job
-
 from llava_cli.run_summary import summarise
 from llava_cli.run_view import RunView, choose_view
 from llava_contract import causes
 from llava_contract.recipes import effective
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageStatus
+from llava_contract.validate import load_train_job
 from llava_operator.backends.local import LAUNCH, LocalBackend
 from llava_operator.bell import Bell
 from llava_operator.core.conditions import ConditionType, find_condition
@@ -54,15 +53,14 @@ def run_job(request: RunRequest, *, command: Sequence[str] = LAUNCH) -> int:
     job = load_train_job(request.file)
     spec = effective(localised(job.spec, base=request.file.parent, folder=request.folder))
     folder = local_path(spec.storage.uri)
-    name = str(job.metadata["name"])
     with (
         choose_view() as view,
         Bell() as bell,
-        open_job(folder, spec, name=name, is_new=request.is_new, tell=view.tell) as resources,
+        open_job(folder, spec, name=job.name, is_new=request.is_new, tell=view.tell) as resources,
     ):
         backend = LocalBackend(folder, command=command, on_exit=bell.ring)
         if resources.status.phase is Phase.SUCCEEDED:
-            view.say(f"{name} is done already in {folder}; add --new to start over.")
+            view.say(f"{job.name} is done already in {folder}; add --new to start over.")
         came = _drive(resources, backend, bell=bell, view=view)
         view.finish(resources.status, summarise(resources.status, folder))
         return _conclude(resources.status, backend, request=request, view=view, came=came)

@@ -15,11 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("benchmark", type=Path, metavar="FILE.tsv", help="benchmark in MMBench's format, with answers")
     parser.add_argument(
-        "answers", type=Path, metavar="ANSWERS", help='JSON list in TSV order, JSONL {"index", "prediction"}, or an xlsx'
+        "answers",
+        type=Path,
+        metavar="ANSWERS",
+        help='JSON list in TSV order, JSONL {"index", "prediction"}, or an xlsx',
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
-        "--parity-na", action="store_true", help='drop options such as "None" and "NA", as tools that read with pandas do'
+        "--parity-na",
+        action="store_true",
+        help='drop options such as "None" and "NA", as tools that read with pandas do',
     )
 
 

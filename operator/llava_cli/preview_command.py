@@ -1,0 +1,48 @@
+"""`llava preview`: rows as the model sees them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from llava_contract import causes
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--annotations", type=Path, required=True, metavar="A.json", help="JSON array or JSONL of rows")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that the rows' image paths start from")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with tokenizer.json")
+    parser.add_argument("--template", required=True, metavar="NAME", help="prompt template, such as vicuna")
+    parser.add_argument(
+        "--max-length", type=int, default=1472, metavar="N", help="tokens a row, an image counting as one"
+    )
+    parser.add_argument("-n", type=int, default=10, metavar="N", help="rows to show; 0 shows all")
+    parser.add_argument("--no-images", action="store_true", help="open no image")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object a row")
+    output.add_argument("--html", type=Path, metavar="FILE", help="write a page with the tokens coloured by loss mask")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the rows or write the page."""
+    from llava_trainer.data.audit import Source  # noqa: PLC0415  (--help stays quick)
+    from llava_trainer.data.preview import as_html, as_text, preview_rows  # noqa: PLC0415
+    from llava_trainer.data.sample import Wording  # noqa: PLC0415
+    from llava_trainer.data.template import get_template  # noqa: PLC0415
+    from llava_trainer.data.tokenizer import Tokenizer  # noqa: PLC0415
+
+    tokenizer, template = Tokenizer(args.tokenizer), get_template(args.template)
+    template.check(tokenizer)
+    wording = Wording(template, tokenizer, args.max_length)
+    source = Source(args.annotations, args.images)
+    rows = preview_rows(source, wording, limit=args.n or None, with_images=not args.no_images)
+    if args.html:
+        args.html.write_text(as_html(rows, tokenizer, title=args.annotations.name), encoding="utf-8")
+        print(args.html)
+        return causes.SUCCEEDED.exit_code
+    for row in rows:
+        print(row.to_json() if args.json else as_text(row, tokenizer))
+    return causes.SUCCEEDED.exit_code
