@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--benchmark", type=Path, required=True, metavar="FILE.tsv", help="benchmark in MMBench's format"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where answers and scores are written")
-    parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="questions a batch; it changes no answer"
-    )
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="questions a batch (changes no answer)")
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -46,9 +46,7 @@ COMMANDS = (
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """Declare every command by name, and the arguments of the chosen one only."""
-    parser = argparse.ArgumentParser(
-        prog="llava", description="Train, convert and score LLaVA models from one YAML file."
-    )
+    parser = argparse.ArgumentParser(prog="llava", description="Train and score LLaVA models from one YAML file.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         sub = commands.add_parser(command.name, help=command.help, description=command.help)

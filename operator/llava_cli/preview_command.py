@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that the rows' image paths start from")
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with tokenizer.json")
     parser.add_argument("--template", required=True, metavar="NAME", help="prompt template, such as vicuna")
-    parser.add_argument(
-        "--max-length", type=int, default=1472, metavar="N", help="tokens a row, an image counting as one"
-    )
+    parser.add_argument("--max-length", type=int, default=1472, metavar="N", help="tokens a row, an image is one")
     parser.add_argument("-n", type=int, default=10, metavar="N", help="rows to show; 0 shows all")
     parser.add_argument("--no-images", action="store_true", help="open no image")
     output = parser.add_mutually_exclusive_group()

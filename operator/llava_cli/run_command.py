@@ -67,7 +67,7 @@ def run_job(request: RunRequest, *, command: Sequence[str] = LAUNCH) -> int:
 
 
 def _drive(resources: LocalResources, backend: LocalBackend, *, bell: Bell, view: RunView) -> int | None:
-    """Run the job to its rest and give the signal that ended it early; an error leaves nothing running either."""
+    """Run the job to its rest and give the signal that ended it early; an error of ours stops the attempt too."""
 
     def leave() -> None:
         resources.hold()
@@ -81,8 +81,7 @@ def _drive(resources: LocalResources, backend: LocalBackend, *, bell: Bell, view
         try:
             run_to_rest(resources, backend, bell=bell, show=view.show)
         except BaseException:
-            leave()
-            run_to_rest(resources, backend, bell=bell, show=lambda _: None)
+            backend.stop_all()
             raise
     return came[0] if came else None
 

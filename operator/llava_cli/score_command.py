@@ -13,18 +13,18 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("benchmark", type=Path, metavar="FILE.tsv", help="benchmark in MMBench's format, with answers")
+    parser.add_argument("benchmark", type=Path, metavar="FILE.tsv", help="benchmark TSV with answers")
     parser.add_argument(
         "answers",
         type=Path,
         metavar="ANSWERS",
-        help='JSON list in TSV order, JSONL {"index", "prediction"}, or an xlsx',
+        help='JSON list in TSV order, JSONL {"index", "prediction"} or xlsx',
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
         "--parity-na",
         action="store_true",
-        help='drop options such as "None" and "NA", as tools that read with pandas do',
+        help='drop options such as "None" and "NA", as pandas-based tools do',
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from llava_contract.validate import validate_file
-
 from llava_contract import causes
+from llava_contract.validate import validate_file
 
 __all__ = ["add_arguments", "execute"]
 
