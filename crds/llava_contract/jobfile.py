@@ -20,6 +20,10 @@ FieldPath = tuple[str | int, ...]
 _RESOLVED_OURSELVES: Final = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
 
 
+MAX_DEPTH: Final = 50
+MAX_FIELDS: Final = 100_000
+
+
 @dataclass(frozen=True)
 class Document:
     """One YAML document; nulls are left out, as the API server drops them."""
@@ -81,29 +85,31 @@ def _documents(text: str) -> Iterator[Document]:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None, "check_node() saw a document"
-            document = Document(_without_nulls(loader.construct_document(node)), {})
-            _index(node, (), document)
-            if document.body is not None:
-                yield document
+            lines: dict[FieldPath, int] = {}
+            duplicates = list(_index(node, (), lines))
+            body = _without_nulls(loader.construct_document(node))
+            if body is not None:
+                yield Document(body, lines, duplicates)
     finally:
         loader.dispose()
 
 
-def _index(node: yaml.Node, path: FieldPath, document: Document) -> None:
-    """Note the line of every field below a node, and each key that is written twice."""
+def _index(node: yaml.Node, path: FieldPath, lines: dict[FieldPath, int]) -> Iterator[Problem]:
+    """Note the line of every field below a node, and tell each key that is written twice."""
+    if len(path) > MAX_DEPTH or len(lines) > MAX_FIELDS:  # an alias of itself, or aliases of aliases of aliases
+        raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels, or more than {MAX_FIELDS:,} fields")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, str(key.value))
             line = key.start_mark.line + 1
-            if inner in document.lines:
-                first = document.lines[inner]
-                document.duplicates.append(Problem(spell(inner), f"written twice, first on line {first}", line))
-            document.lines[inner] = line
-            _index(value, inner, document)
+            if inner in lines:
+                yield Problem(spell(inner), f"written twice, first on line {lines[inner]}", line)
+            lines[inner] = line
+            yield from _index(value, inner, lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            document.lines[(*path, index)] = value.start_mark.line + 1
-            _index(value, (*path, index), document)
+            lines[(*path, index)] = value.start_mark.line + 1
+            yield from _index(value, (*path, index), lines)
 
 
 def _without_nulls(value: Any) -> Any:

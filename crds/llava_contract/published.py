@@ -70,6 +70,7 @@ class Recipe:
     vision_feature_layer: int = -2
     projector_depth: int = 2
     recomputes_activations: bool = True
+    optimizer: str = "AdamW"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llava_contract.rules import Rule
 
-__all__ = ["LIST_SET", "UNIQUE", "Name", "Schema", "Uri", "filled_by_recipe", "list_map", "unique_by"]
+__all__ = [
+    "LIST_SET",
+    "SHAPE_ONLY",
+    "UNIQUE",
+    "Name",
+    "Schema",
+    "Uri",
+    "broken_rules",
+    "filled_by_recipe",
+    "list_map",
+    "unique_by",
+]
+
+
+SHAPE_ONLY: Final = "shape only"
+"""As validation context: look at fields one by one and leave the rules to `broken_rules`."""
 
 
 class Schema(BaseModel):
@@ -29,7 +45,9 @@ class Schema(BaseModel):
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
     @model_validator(mode="after")
-    def _keep_rules(self) -> Self:
+    def _keep_rules(self, info: ValidationInfo) -> Self:
+        if info.context is SHAPE_ONLY:
+            return self
         broken = [
             InitErrorDetails(
                 type=PydanticCustomError("rule", "{sentence}", {"sentence": rule.message}), loc=rule.path, input=None
@@ -54,6 +72,20 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a
 def filled_by_recipe(default: Any) -> Any:
     """A field with a default in Python and none in the CRD: only what the user wrote may win over a recipe."""
     return Field(default=default, json_schema_extra={"x-filled-by-recipe": True})
+
+
+def broken_rules(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Rule]]:
+    """Every rule that a model or one inside it breaks, with the path of the field to change.
+
+    Unlike validation, which stops at the innermost model, this tells them all, as the API server does.
+    """
+    if isinstance(value, Schema):
+        yield from (((*path, *rule.path), rule) for rule in value.RULES if not rule.holds(value))
+        for name, field in type(value).model_fields.items():
+            yield from broken_rules(getattr(value, name), (*path, field.alias or name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from broken_rules(item, (*path, index))
 
 
 LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}

@@ -19,7 +19,7 @@ from llava_contract import recipes
 from llava_contract.crd import GROUP, RESOURCES, VERSION, Resource, schema_of
 from llava_contract.jobfile import Document, FieldPath, read_documents, spell
 from llava_contract.problems import InvalidJob, Problem
-from llava_contract.schema import Schema
+from llava_contract.schema import SHAPE_ONLY, Schema, broken_rules
 from llava_contract.v1alpha1 import LlavaTrainJob
 
 __all__ = ["load_train_job", "validate_body", "validate_file"]
@@ -28,7 +28,6 @@ _KINDS: Final = {resource.kind: resource for resource in RESOURCES}
 
 _SAYINGS: Final = {
     "missing": "Required value",
-    "rule": 'Invalid value: "object": {sentence}',
     "duplicate": "Duplicate value: {json}",
     "greater_than_equal": "Invalid value: {value}: {path} in body should be greater than or equal to {ge}",
     "greater_than": "Invalid value: {value}: {path} in body should be greater than {gt}",
@@ -102,12 +101,18 @@ def _problems_of_job(document: Document, resource: Resource) -> Iterator[Problem
     text = json.dumps(document.body, default=str)
     try:
         # Strict, as the API server is: "16" is no number; and only the names on the wire are fields.
-        job = resource.model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+        job = resource.model.model_validate_json(text, strict=True, by_alias=True, by_name=False, context=SHAPE_ONLY)
     except ValidationError as error:
         for one in error.errors():
-            yield Problem(spell(one["loc"]), _message(one, resource.model), document.line(one["loc"]))
+            path, line = spell(one["loc"]), document.line(one["loc"])
+            if one["type"] == "enum" and not isinstance(one["input"], str):
+                yield Problem(path, _type_message(path, one["input"], {"type": "string"}), line)
+            yield Problem(path, _message(one, resource.model), line)
         return
-    if isinstance(job, LlavaTrainJob):
+    broken = list(broken_rules(job))
+    for path, rule in broken:
+        yield Problem(spell(path), f'Invalid value: "object": {rule.message}', document.line(path))
+    if isinstance(job, LlavaTrainJob) and not broken:
         try:
             recipes.effective(job.spec)
         except InvalidJob as error:

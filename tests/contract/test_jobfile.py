@@ -14,6 +14,7 @@ from llava_contract.validate import load_train_job, validate_file
 from support.specs import EVAL, PLAIN
 
 SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\n"
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
 GOOD = yaml.safe_dump(PLAIN)
 
 
@@ -72,6 +73,8 @@ def test_a_missing_field_names_the_line_around_it(tmp_path: Path) -> None:
         ("a: [1", "line 1: not YAML: expected ',' or ']', but got '<stream end>'"),
         ("a: b: c", "line 1: not YAML: mapping values are not allowed here"),
         ("\tkind: x", "line 1: not YAML: found character '\\t' that cannot start any token"),
+        ("a: &a [*a]", "not YAML: nested deeper than 50 levels, or more than 100,000 fields"),
+        (BOMB, "not YAML: nested deeper than 50 levels, or more than 100,000 fields"),
         ("", "holds no LlavaTrainJob or LlavaEvalJob of llava.dev/v1alpha1"),
         (SECRET, "holds no LlavaTrainJob or LlavaEvalJob of llava.dev/v1alpha1"),
         ("- 1\n", "not a Kubernetes object: write apiVersion, kind, metadata and spec"),

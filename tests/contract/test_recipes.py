@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from llava_contract import recipe_text, recipes
+from llava_contract.crd import schema_of
 from llava_contract.problems import InvalidJob
 from llava_contract.published import PUBLISHED, Adapter, DataSet, Recipe
 from llava_contract.run import Stage
@@ -76,6 +77,8 @@ def numbers_in(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: row[key] for key in keys + more},
         "betas": tuple(row["betas"]),
+        "optimizer": row["optimizer"],
+        "zero": int(row["deepspeed"].split("deepspeed_zero")[1][0]),
         "amp": row["optim_wrapper"]["dtype"],
         "start": row["param_scheduler"][0]["start_factor"],
         "warm-up end": row["param_scheduler"][0]["end"],
@@ -104,6 +107,8 @@ def numbers_of(recipe: Recipe) -> dict[str, Any]:
         "max_length": recipe.max_length,
         "dataloader_num_workers": recipe.num_loader_workers,
         "betas": recipe.betas,
+        "optimizer": recipe.optimizer,
+        "zero": recipe.zero_stage,
         "amp": recipe.amp_dtype,
         "start": recipe.warmup_start_factor,
         "warm-up end": recipe.warmup_ratio * recipe.epochs,
@@ -114,6 +119,10 @@ def numbers_of(recipe: Recipe) -> dict[str, Any]:
         "questions": recipe.sample_questions,
         "image": recipe.sample_image,
     }
+
+
+def schema_default(section: str, field: str) -> Any:
+    return schema_of(LlavaTrainJob)["properties"]["spec"]["properties"][section]["properties"][field]["default"]
 
 
 def effective(**changes: Any) -> LlavaTrainJobSpec:
@@ -134,6 +143,19 @@ def test_parts_are_the_published_ones(name: str) -> None:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_numbers_are_the_published_ones(name: str) -> None:
     assert numbers_of(PUBLISHED[name]) == numbers_in(GOLDEN[name])
+
+
+@pytest.mark.parametrize("name", [name for name, row in GOLDEN.items() if row["llm_quantization"]])
+def test_quantised_means_nf4_twice_over_in_fp16(name: str) -> None:
+    settings = GOLDEN[name]["llm_quantization"]
+    assert (settings["load_in_4bit"], settings["load_in_8bit"], settings["bnb_4bit_quant_type"]) == (True, False, "nf4")
+    assert (settings["bnb_4bit_use_double_quant"], settings["bnb_4bit_compute_dtype"]) == (True, "torch.float16")
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED.values(), ids=lambda recipe: recipe.name)
+def test_what_all_recipes_share_is_the_definitions_default(recipe: Recipe) -> None:
+    assert schema_default("checkpoint", "keepLast") == recipe.keep_last
+    assert schema_default("deepspeed", "zeroStage") == recipe.zero_stage
 
 
 @pytest.mark.parametrize("name", GOLDEN)
