@@ -28,11 +28,10 @@ def run_stage(
     config: RunConfig,
     work_dir: Path,
     *,
-    gpus: int = 0,
     backend: Callable[..., LocalBackend] = LocalBackend,
     show: Callable[[Progress], None] = lambda _: None,
 ) -> StageResult:
-    """Run one attempt in work_dir and give back what it said, a failure included.
+    """Run one attempt in work_dir, on a GPU where there is one, and give back what it said, a failure included.
 
     Raises Interrupted after Ctrl-C or SIGTERM, once the attempt has left; DirectoryBusy, Unwritable and NoSpace before.
     """
@@ -40,9 +39,9 @@ def run_stage(
         config.stage,
         num_workers=1,
         num_ranks=config.num_ranks,
-        gpus_per_worker=gpus,
+        gpus_per_worker=1,
         is_training=False,
-        is_cpu_job=gpus == 0,
+        is_cpu_job=False,
     )
     prepare_folder(work_dir)
     with locked_folder(work_dir), Bell() as bell:

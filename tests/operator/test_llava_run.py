@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -165,3 +167,23 @@ def test_a_low_score_fails_with_its_own_code(local: LocalJob) -> None:
     done = local.run(evaluate={"benchmarks": benchmarks, "minimumAccuracy": 0.95})
     assert done.code == 79
     assert local.status()["results"]
+
+
+def test_a_reader_that_leaves_stops_the_attempt(local: LocalJob) -> None:
+    run = local.does("prepare", {"blocks": True}).start()
+    assert run.stdout is not None
+    run.stdout.readline()
+    run.stdout.close()
+    assert run.stderr is not None
+    assert "BrokenPipeError" in run.stderr.read()
+    run.stderr.close()
+    assert run.wait(timeout=30) != 0
+    await_death_of_all(local.folder / "attempts")
+
+
+def await_death_of_all(attempts: Path) -> None:
+    for pid in (pid for pids in living_processes(attempts).values() for pid in pids):
+        with contextlib.suppress(ProcessLookupError):
+            ended_one = os.pidfd_open(pid)
+            assert select.select([ended_one], [], [], 30)[0]
+            os.close(ended_one)

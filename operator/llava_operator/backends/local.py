@@ -1,4 +1,4 @@
-"""Attempts as processes of this machine, each in a folder of run.json, process.json, result.json, progress.json, log."""
+"""Attempts as processes of this machine, with folders of run.json, process.json, result.json, progress.json, log."""
 
 from __future__ import annotations
 
@@ -33,13 +33,10 @@ LAUNCH: Final = (sys.executable, "-m", "llava_trainer.launch")
 _GRACE_S: Final = 120.0
 _ORPHAN_GRACE_S: Final = 1.0
 _RANK_VARIABLES: Final = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# One thread a rank: two ranks of a small machine do not fight for its cores, and sums keep their order everywhere.
-_CPU_VARIABLES: Final = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "passive",
-    "TOKENIZERS_PARALLELISM": "false",
-    "DS_ACCELERATOR": "cpu",
-}
+# Threads that spin while they wait take the cores from those that work: ten times slower with two ranks on two cores.
+_VARIABLES: Final = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+# One thread a rank: ranks of a small machine do not fight for its cores, and sums keep their order on every machine.
+_CPU_VARIABLES: Final = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -116,6 +113,11 @@ class LocalBackend:
         elif time.monotonic() - asked_at >= grace_s:
             send_signal(members, signal.SIGKILL)
 
+    def stop_all(self) -> None:
+        """Ask everything in the folder to leave, and do not look back."""
+        for child in living_processes(self._attempts):
+            self.stop(child)
+
     def end_grace(self) -> None:
         """Wait for no attempt any longer: the next stop kills."""
         self._grace_s = 0.0
@@ -175,7 +177,7 @@ def _state(code: int | None) -> AttemptState:
 def _environment(folder: Path, plan: StagePlan) -> dict[str, str]:
     """Ours, without what another gang's launcher may have left in it."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("PET_") and k not in _RANK_VARIABLES}
-    defaults = _CPU_VARIABLES if plan.is_cpu_job else {}
+    defaults = {**_VARIABLES, **(_CPU_VARIABLES if plan.is_cpu_job else {})}
     files = {RESULT_FILE_ENV: str(folder / "result.json"), "LLAVA_PROGRESS_FILE": str(folder / "progress.json")}
     hidden = {} if plan.gpus_per_worker else {"CUDA_VISIBLE_DEVICES": ""}
     return {**defaults, **own, **files, **hidden}

@@ -81,12 +81,11 @@ def _wanted(spec: LlavaTrainJobSpec) -> list[Stage]:
 def _stage_plan(stage: Stage, workers: WorkersSpec) -> StagePlan:
     """Give training stages the whole gang; prepare and convert stay off the GPUs, evaluate takes one."""
     is_training = stage in _TRAINING
-    ranks_per_worker = workers.gpus_per_worker or workers.ranks_per_worker or 1
     gpus = workers.gpus_per_worker if is_training else min(1, workers.gpus_per_worker)
     return StagePlan(
         stage=stage,
         num_workers=workers.replicas if is_training else 1,
-        num_ranks=workers.replicas * ranks_per_worker if is_training else 1,
+        num_ranks=workers.num_ranks if is_training else 1,
         gpus_per_worker=gpus if stage in _NEEDS_GPU else 0,
         is_training=is_training,
         is_cpu_job=workers.gpus_per_worker == 0,

@@ -10,7 +10,15 @@ from typing import Any, assert_never
 
 from llava_contract.causes import Retry, by_exit_code
 from llava_contract.result import Progress
-from llava_contract.v1alpha1.status import AttemptRecord, JobStatus, Phase, ProgressStatus, StageState, StageStatus
+from llava_contract.v1alpha1.status import (
+    MAX_HISTORY,
+    AttemptRecord,
+    JobStatus,
+    Phase,
+    ProgressStatus,
+    StageState,
+    StageStatus,
+)
 from llava_operator.core.conditions import Claim, ConditionType, with_claims
 from llava_operator.core.decision import (
     Decision,
@@ -30,7 +38,6 @@ from llava_operator.core.plan import Plan
 
 __all__ = ["applied", "latched", "reopened"]
 
-_MAX_HISTORY = 20
 _ACTIVE = (StageState.STARTING, StageState.RUNNING)
 
 
@@ -164,7 +171,7 @@ def _failed(status: JobStatus, decision: Fail, now: datetime) -> JobStatus:
 def _with_failure(status: JobStatus, name: str, failed: AttemptRecord | None, *, state: StageState) -> JobStatus:
     if failed is None:
         return _with_stage(status, name, state=state)
-    history = [*_stage(status, name).history, failed][-_MAX_HISTORY:]
+    history = [*_stage(status, name).history, failed][-MAX_HISTORY:]
     return _with_stage(status, name, state=state, message=failed.message, history=history)
 
 
