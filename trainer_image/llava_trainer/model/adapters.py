@@ -45,20 +45,19 @@ def fold_trained(
     unused = set(trained)
     for name, tensor in base:
         layer = name.removesuffix(".weight")
-        keys = name, layer + _FACTOR_A, layer + _FACTOR_B
-        unused.difference_update(keys)
+        factors = layer + _FACTOR_A, layer + _FACTOR_B
         result = trained.get(name, tensor)
-        factor_a, factor_b = trained.get(keys[1]), trained.get(keys[2])
-        if factor_a is not None and factor_b is not None:
-            result = result.float() + scaling[name.split(".")[0]] * (factor_b.float() @ factor_a.float())
+        unused.discard(name)
+        if unused.issuperset(factors):
+            unused.difference_update(factors)
+            factor_a, factor_b = (trained[key].float() for key in factors)
+            result = result.float() + scaling[name.split(".")[0]] * (factor_b @ factor_a)
         if result.shape != tensor.shape:
-            raise WeightsMismatch(
-                f"{name}: trained as {tuple(result.shape)}, but the base weights hold {tuple(tensor.shape)}."
-            )
+            shapes = f"trained as {tuple(result.shape)}, but {tuple(tensor.shape)} in the base weights"
+            raise WeightsMismatch(f"{name}: {shapes}; give the models that were trained.")
         yield name, result
     if unused:
-        names = sorted(unused)
         raise WeightsMismatch(
-            f"{len(names)} trained tensors have no place in the base weights, {names[0]} first; "
+            f"{len(unused)} trained tensors have no place in the base weights, {min(unused)} first; "
             "give the models that were trained."
         )

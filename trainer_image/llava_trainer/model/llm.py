@@ -71,8 +71,9 @@ class Llm(nn.Module):
         self.model.set_attn_implementation(attention.register())
 
     def use_padded_attention(self) -> None:
-        """Attend by padding mask and cache, for generation."""
-        self.model.set_attn_implementation("sdpa")
+        """Attend by padding mask and cache, for generation; sdpa leaves out the cap on Gemma-2's scores."""
+        is_capped = getattr(self.config, "attn_logit_softcapping", None) is not None
+        self.model.set_attn_implementation("eager" if is_capped else "sdpa")
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Look tokens up, scaled where the family scales (Gemma): [...] to [..., D]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from transformers.utils import logging
 
 from llava_trainer.errors import BadData, MissingInput, WeightsMismatch
 
-__all__ = ["load_pretrained", "name_some", "read_config"]
+__all__ = ["Stored", "load_pretrained", "name_some", "read_config"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Tensors under the names of the class that they are for, and the folder that they were read from."""
+
+    folder: Path
+    tensors: dict[str, torch.Tensor]
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -27,19 +36,22 @@ def read_config(folder: Path) -> PretrainedConfig:
 
 
 def load_pretrained(
-    cls: Any, folder: Path, *, config: PretrainedConfig, dtype: torch.dtype, not_ours: tuple[str, ...] = ()
+    cls: Any, source: Path | Stored, *, config: PretrainedConfig, dtype: torch.dtype, not_ours: tuple[str, ...] = ()
 ) -> Any:
-    """Build `cls` from a folder's weights; keys that begin like one of `not_ours` may be left over.
+    """Build `cls` from a folder's weights, or from tensors that were read from one.
 
-    MissingInput without weights, WeightsMismatch naming keys that are missing, left over or of another shape.
+    Keys that begin like one of `not_ours` may be left over. MissingInput without weights, WeightsMismatch naming keys
+    that are missing, left over or of another shape.
     """
+    folder, tensors = (source.folder, source.tensors) if isinstance(source, Stored) else (source, None)
     logging.set_verbosity_error()  # keys that do not fit become our error below
     logging.disable_progress_bar()
     try:
         model, info = cls.from_pretrained(
-            folder,
+            folder if tensors is None else None,
             config=config,
             dtype=dtype,
+            state_dict=tensors,
             attn_implementation="sdpa",
             local_files_only=True,
             output_loading_info=True,

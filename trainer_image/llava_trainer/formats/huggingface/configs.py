@@ -1,0 +1,130 @@
+"""The JSON files beside the weights: a config.json that releases 4 and 5 of transformers read alike, and the others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from llava_trainer.errors import BadData, MissingInput
+from llava_trainer.formats.huggingface.vocabulary import IMAGE_TOKEN, Vocabulary
+
+__all__ = ["Configs", "read_configs"]
+
+_OF_THE_SOURCE: Final = (
+    "auto_map",
+    "_name_or_path",
+    "quantization_config",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+)
+
+
+@dataclass(frozen=True)
+class Configs:
+    """What the base folders say about themselves, as their JSON holds it."""
+
+    llm: dict[str, Any]
+    vision: dict[str, Any]
+    preprocessor: dict[str, Any]
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the LLM's head is its embedding, and so is not stored."""
+        default = self.llm["model_type"] in ("gemma", "gemma2")
+        return bool(self.llm.get("tie_word_embeddings", default))
+
+    def write(self, folder: Path, *, vocabulary: Vocabulary, feature_layer: int, dtype: str) -> None:
+        """Write config.json, generation_config.json, preprocessor_config.json and processor_config.json."""
+        bos_id = self._bos_id(vocabulary)
+        ids = {"bos_token_id": bos_id, "eos_token_id": list(vocabulary.stop_ids), "pad_token_id": vocabulary.pad_id}
+        text = _cleaned(self.llm) | _rope(self.llm) | {"torch_dtype": dtype, "vocab_size": vocabulary.size} | ids
+        vision = _cleaned(self.vision) | {"model_type": "clip_vision_model", "torch_dtype": dtype}
+        config = {
+            "architectures": ["LlavaForConditionalGeneration"],
+            "model_type": "llava",
+            "image_token_index": vocabulary.image_id,
+            "image_seq_length": self.num_patches,
+            "ignore_index": -100,
+            "multimodal_projector_bias": True,
+            "projector_hidden_act": "gelu",
+            "vision_feature_layer": feature_layer,
+            "vision_feature_select_strategy": "default",
+            "tie_word_embeddings": self.is_tied,
+            "torch_dtype": dtype,
+            **ids,
+            "text_config": text | {"tie_word_embeddings": self.is_tied},
+            "vision_config": vision,
+        }
+        processor = {
+            "processor_class": "LlavaProcessor",
+            "image_token": IMAGE_TOKEN,
+            "patch_size": vision.get("patch_size", 32),
+            "vision_feature_select_strategy": "default",
+            "num_additional_image_tokens": 1,  # the class token, which "default" takes off again
+        }
+        images = self.preprocessor | {"image_processor_type": "CLIPImageProcessor", "processor_class": "LlavaProcessor"}
+        _write(folder / "config.json", config)
+        _write(folder / "generation_config.json", {"do_sample": False, **ids})
+        _write(folder / "preprocessor_config.json", images)
+        _write(folder / "processor_config.json", processor)
+
+    @property
+    def num_patches(self) -> int:
+        """Rows of an image in the LLM."""
+        return int(self.vision.get("image_size", 224) // self.vision.get("patch_size", 32)) ** 2
+
+    def _bos_id(self, vocabulary: Vocabulary) -> int:
+        """Generation from embeddings needs a BOS id, even where the tokenizer has none and no prompt holds it."""
+        known = (vocabulary.bos_id, self.llm.get("bos_token_id"), *vocabulary.stop_ids)
+        return next((token for token in known if token is not None), vocabulary.pad_id)
+
+
+def read_configs(llm_folder: Path, tower_folder: Path) -> Configs:
+    """Read what two base folders say about themselves; MissingInput or BadData names the file that does not."""
+    tower = _read(tower_folder / "config.json")
+    vision = tower.get("vision_config", tower)
+    return Configs(_read(llm_folder / "config.json"), vision, _read(tower_folder / "preprocessor_config.json"))
+
+
+def _cleaned(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _OF_THE_SOURCE}
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """Write rotary settings in both spellings: release 4 reads rope_theta and rope_scaling, release 5 rope_parameters.
+
+    A reader that misses its spelling silently falls back to a base of 10,000.
+    """
+    parameters = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    theta = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    scaling = {key: value for key, value in parameters.items() if key != "rope_theta"} | {"rope_type": kind}
+    if theta is None and kind == "default":
+        return {}  # the family's own default, which every reader knows
+    based = {} if theta is None else {"rope_theta": theta}
+    partial = {key: scaling[key] for key in ("partial_rotary_factor",) if key in scaling}
+    return {
+        **based,
+        **partial,
+        "rope_parameters": scaling | based,
+        "rope_scaling": None if kind == "default" else scaling,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInput(f"{path}: is missing; give a folder in Hugging Face's layout.") from error
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path}: cannot be read ({error}); copy the model again.") from error
+    if not isinstance(content, dict):
+        raise BadData(f"{path}: holds no JSON object; copy the model again.")
+    return content
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The stages of a job: prepare, pretrain and finetune, convert, evaluate."""
