@@ -130,14 +130,15 @@ RANKS_ON_CPUS: Final = Rule(
 
 def _is_s3_or_plain(storage: StorageSpec) -> bool:
     s3_only = (storage.endpoint, storage.region, storage.credentials_secret_name)
-    return storage.uri.startswith("s3://") or s3_only == (None, None, None)
+    return storage.uri.startswith("s3://") or (s3_only == (None, None, None) and not storage.path_style)
 
 
 S3_SETTINGS: Final = Rule(
     "s3-settings",
-    "self.uri.startsWith('s3://') || !(has(self.endpoint) || has(self.region) || has(self.credentialsSecretName))",
+    "self.uri.startsWith('s3://') || !(has(self.endpoint) || has(self.region) || has(self.credentialsSecretName) "
+    "|| self.pathStyle)",
     _is_s3_or_plain,
-    "endpoint, region and credentialsSecretName need a uri that starts with s3://",
+    "endpoint, region, pathStyle and credentialsSecretName need a uri that starts with s3://",
     ("uri",),
 )
 
@@ -163,6 +164,19 @@ SOMETHING_TO_TRAIN: Final = Rule(
     "has(self.recipe) || has(self.pretrain) || has(self.finetune)",
     _trains_something,
     "nothing to train: write recipe, pretrain or finetune (LlavaEvalJob scores a model that exists)",
+)
+
+
+def _uses_data_root(spec: LlavaTrainJobSpec) -> bool:
+    return spec.data_root is None or spec.recipe is not None
+
+
+DATA_ROOT_NEEDS_RECIPE: Final = Rule(
+    "data-root-needs-recipe",
+    "!has(self.dataRoot) || has(self.recipe)",
+    _uses_data_root,
+    "dataRoot is where a recipe's data sets lie; without a recipe, write whole paths under data",
+    ("dataRoot",),
 )
 
 

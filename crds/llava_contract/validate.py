@@ -104,10 +104,10 @@ def _problems_of_job(document: Document, resource: Resource) -> Iterator[Problem
         job = resource.model.model_validate_json(text, strict=True, by_alias=True, by_name=False, context=SHAPE_ONLY)
     except ValidationError as error:
         for one in error.errors():
-            path, line = spell(one["loc"]), document.line(one["loc"])
+            where, line = spell(one["loc"]), document.line(one["loc"])
             if one["type"] == "enum" and not isinstance(one["input"], str):
-                yield Problem(path, _type_message(path, one["input"], {"type": "string"}), line)
-            yield Problem(path, _message(one, resource.model), line)
+                yield Problem(where, _type_message(where, one["input"], {"type": "string"}), line)
+            yield Problem(where, _message(one, resource.model), line)
         return
     broken = list(broken_rules(job))
     for path, rule in broken:

@@ -26,6 +26,7 @@ class LlavaTrainJobSpec(Schema):
 
     RULES: ClassVar = (
         rules.SOMETHING_TO_TRAIN,
+        rules.DATA_ROOT_NEEDS_RECIPE,
         rules.MODEL_WITHOUT_RECIPE,
         rules.PRETRAIN_WITHOUT_RECIPE,
         rules.FINETUNE_WITHOUT_RECIPE,
