@@ -33,13 +33,14 @@ def prepare_folder(folder: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Non
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Own the folder; DirectoryBusy when another process does. The kernel gives it back however we end."""
-    with _told(folder), (folder / "job.lock").open("a") as lock:
+    with _told(folder):
+        lock = (folder / "job.lock").open("a")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DirectoryBusy(
-                f"{folder} is in use by another `llava run`: wait for it or choose another --dir."
-            ) from error
+            told = f"{folder} is in use by another `llava run`: wait for it or choose another --dir."
+            raise DirectoryBusy(told) from error
         yield
 
 
