@@ -15,7 +15,7 @@ from llava_contract.published import PUBLISHED, Adapter, DataSet, Recipe
 from llava_contract.run import Stage
 from llava_contract.v1alpha1 import LlavaTrainJob, LlavaTrainJobSpec
 from support.golden import golden
-from support.specs import PLAIN, RECIPE, changed
+from support.specs import PLAIN, RECIPE, changed, with_defaults
 
 GOLDEN: dict[str, dict[str, Any]] = {row["name"]: row for row in json.loads(golden("recipes.json").read_text("utf-8"))}
 ROW_READERS = {"LLaVADataset": "llava", "RefCOCOJsonDataset": "refcoco", "InvRefCOCOJsonDataset": "inverse-refcoco"}
@@ -305,3 +305,23 @@ def test_foreign_rows_are_said_and_not_trained_on() -> None:
     shown = recipe_text.show("vicuna-7b-qlora-refcoco")
     assert "RefCOCOJson/train.json as refcoco rows" in shown
     assert "RefCOCO" not in str(yaml.safe_load(shown))
+
+
+@pytest.mark.parametrize("body", [PLAIN, RECIPE], ids=["plain", "recipe"])
+def test_defaults_that_the_api_server_wrote_change_nothing(body: dict[str, Any]) -> None:
+    admitted = LlavaTrainJob.model_validate(with_defaults(schema_of(LlavaTrainJob), body))
+    assert recipes.effective(admitted.spec) == recipes.effective(LlavaTrainJob.model_validate(body).spec)
+
+
+@pytest.mark.parametrize(
+    ("workers", "ranks"),
+    [
+        ({}, 8),
+        ({"replicas": 2}, 16),
+        ({"gpusPerWorker": 1}, 1),
+        ({"gpusPerWorker": 0}, 1),
+        ({"replicas": 2, "gpusPerWorker": 0, "ranksPerWorker": 3}, 6),
+    ],
+)
+def test_the_world_is_counted_in_ranks(workers: dict[str, int], ranks: int) -> None:
+    assert effective(workers=workers).workers.num_ranks == ranks
