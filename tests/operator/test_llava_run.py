@@ -187,3 +187,14 @@ def await_death_of_all(attempts: Path) -> None:
             ended_one = os.pidfd_open(pid)
             assert select.select([ended_one], [], [], 30)[0]
             os.close(ended_one)
+
+
+def test_a_new_job_ends_what_the_old_one_left_running(local: LocalJob) -> None:
+    run = local.does("prepare", {"hello": local.hello(), "blocks": True}).start()
+    local.await_hello()
+    run.kill()
+    ended(run)
+    local.script = {}
+    assert local.run("--new").code == 0
+    assert [line["stage"] for line in local.journal()].count("prepare") == 2
+    assert all(line["is_alone"] for line in local.journal())
