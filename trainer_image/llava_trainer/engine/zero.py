@@ -7,12 +7,15 @@ full parameter names, so that neither the ZeRO stage nor the number of ranks is 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import deepspeed
 import torch
+
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")  # else it guesses, aloud
+import deepspeed
 from deepspeed.utils import (
     safe_get_local_fp32_param,
     safe_get_local_optimizer_state,
@@ -47,13 +50,8 @@ class ZeroSettings:
         half = self.precision is not Precision.FP32
         return max(self.deepspeed.zero_stage, 1) if half else self.deepspeed.zero_stage
 
-    def refuse_ignored(self) -> None:
-        """Unsupported for combinations that DeepSpeed would silently ignore or cannot run."""
-        offload, stage = self.deepspeed.offload, self.deepspeed.zero_stage
-        if offload is not Offload.NONE and stage == 0:
-            raise Unsupported(f"deepspeed.offload {offload} does nothing at zeroStage 0; use zeroStage 1 to 3.")
-        if offload is Offload.PARAMETERS and stage != 3:
-            raise Unsupported(f"deepspeed.offload parameters does nothing at zeroStage {stage}; use zeroStage 3.")
+    def require_possible(self) -> None:
+        """Unsupported for what DeepSpeed cannot run on this machine; the contract has refused what it would ignore."""
         if self.precision is Precision.FP16 and not uses_cuda():
             raise Unsupported("precision fp16 needs a GPU; use bf16 or fp32 on a CPU.")
 
@@ -84,7 +82,7 @@ class ZeroSettings:
 
 def open_engine(model: torch.nn.Module, settings: ZeroSettings, *, ranks: Ranks) -> ZeroEngine:
     """Hand the model to DeepSpeed; afterwards only the engine may be called. Raises Unsupported."""
-    settings.refuse_ignored()
+    settings.require_possible()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # A faster all-reduce for CPUs that it would compile for a minute and that needs a compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

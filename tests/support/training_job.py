@@ -1,0 +1,144 @@
+"""A whole training stage of a few kilobytes: random towers, a prepared set and a run file, to be launched for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llava_contract.result import CheckpointRef, StageResult
+from llava_contract.run import JobRef, RunConfig, Stage, StorageTarget
+from llava_contract.v1alpha1.training import DeepspeedSpec
+from llava_trainer.data.images import ImageSettings
+from llava_trainer.data.sample import Sample
+from llava_trainer.data.shards import ImageWriter, Place, TokenWriter
+from llava_trainer.storage import open_storage
+from llava_trainer.tracking.history import read_history
+from support.tiny_model import IMAGE_SIZE, full, random_row, train_task, write_llm, write_tower
+
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}  # fmt: skip
+NUM_SAMPLES = 24
+
+
+@dataclass(frozen=True)
+class TinyJob:
+    """Towers and data below `folder`; each `run` has a storage of its own."""
+
+    folder: Path
+
+    @classmethod
+    def write(cls, folder: Path) -> TinyJob:
+        """Write towers and a prepared set."""
+        write_llm(folder / "llm")
+        write_tower(folder / "tower")
+        settings = ImageSettings.from_folder(folder / "tower", pad_to_square=True)
+        images, tokens = ImageWriter(Place(folder / "images"), settings), TokenWriter(Place(folder / "tokens"))
+        for row in range(NUM_SAMPLES):
+            ids, labels = random_row(8 + row % 5, image=row % 3 != 0, seed=row)
+            key = f"image-{row}"
+            images.add(key, bytes((7 * row + i) % 256 for i in range(IMAGE_SIZE * IMAGE_SIZE * 3)))
+            tokens.add(Sample("tiny.json", row, None, (key,) if row % 3 else (), tuple(ids), tuple(labels)))
+        images.finish()
+        tokens.finish()
+        return cls(folder)
+
+    def config(self, storage: Path, *, num_ranks: int = 2, attempt: int = 1, **task: Any) -> RunConfig:
+        """Describe an attempt; the prepared set is named in `storage`, which is made if need be."""
+        storage.mkdir(parents=True, exist_ok=True)
+        halves = {"images": str(self.folder / "images"), "tokens": str(self.folder / "tokens")}
+        (storage / "set.json").write_text(json.dumps(halves))
+        settings = {"prepared": str(storage / "set.json"), "llm": full(), "epochs": 2, "save_every_steps": 2} | task
+        training = train_task(deepspeed=settings.pop("deepspeed", DeepspeedSpec()), **settings)
+        parts = training.model.model_copy(
+            update={"llm": str(self.folder / "llm"), "vision_tower": str(self.folder / "tower")}
+        )
+        return RunConfig(
+            job=JobRef(namespace="default", name="tiny", uid="uid-1"),
+            stage=Stage.FINETUNE,
+            attempt=attempt,
+            num_ranks=num_ranks,
+            storage=StorageTarget(uri=str(storage)),
+            hang_timeout_seconds=60,
+            task=training.model_copy(update={"model": parts}),
+        )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a launch ended."""
+
+    code: int
+    result: StageResult
+    log: str
+
+
+def start(config: RunConfig, folder: Path, *, command: tuple[str, ...] = ("-m", "llava_trainer.launch")) -> Running:
+    """Launch an attempt as the local backend does; files go to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(config.model_dump_json())
+    env = os.environ | ENVIRONMENT | {
+        "LLAVA_RESULT_FILE": str(folder / "result.json"), "LLAVA_PROGRESS_FILE": str(folder / "progress.json"),
+    }  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command, str(folder / "run.json")],
+            env=env,
+            stderr=log,
+            stdout=log,
+            start_new_session=True,
+        )
+    return Running(process, folder)
+
+
+def wait_for(claim: Callable[[], bool], *, timeout_s: float = 60) -> None:
+    """Return as soon as `claim` holds; fail when it does not come true."""
+    deadline = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < deadline, "it never came true"
+        threading.Event().wait(0.01)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A launch under way."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def log(self) -> str:
+        """What the launcher and its ranks have said so far."""
+        return (self.folder / "log").read_text()
+
+    def wait(self, timeout_s: float = 120) -> Ended:
+        """Wait for its end."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        log = self.log()
+        file = self.folder / "result.json"
+        assert file.exists(), log
+        return Ended(code, StageResult.model_validate_json(file.read_bytes()), log)
+
+
+def losses(storage: Path) -> list[tuple[int, float, float]]:
+    """Step, loss and gradient norm of the whole trace, to the bit."""
+    return [(row.step, row.loss, row.grad_norm) for row in read_history(open_storage(str(storage)), "finetune")]
+
+
+def last_commit(result: StageResult) -> CheckpointRef:
+    """The checkpoint that a result names."""
+    assert result.checkpoint is not None
+    return result.checkpoint

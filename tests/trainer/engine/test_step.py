@@ -1,0 +1,44 @@
+"""What a step agrees on, and what it says when the loss is lost."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import torch
+
+from llava_contract.v1alpha1.training import Precision
+from llava_trainer.engine.step import Agreed, StepInput, StepReport, run_step
+from llava_trainer.engine.zero import ZeroEngine
+from llava_trainer.errors import NaNLoss
+from llava_trainer.ranks import Ranks
+from support.gang_cases import TinyPack, build, tiny_pack
+
+
+@pytest.fixture(scope="module")
+def engine(alone: Ranks) -> ZeroEngine:
+    return build(2, Precision.FP32, alone)
+
+
+def step(engine: ZeroEngine, packs: list[TinyPack], wish: Agreed = Agreed()) -> StepReport:  # noqa: B008
+    given = StepInput(0, packs, len(packs), 4 * len(packs), learning_rate=0.0, seed=0)
+    return run_step(engine, given, ranks=Ranks(0, 1, 0), wish=wish)
+
+
+def poisoned() -> TinyPack:
+    return TinyPack(torch.full((4, 8), torch.nan), torch.zeros(4, dtype=torch.int64), ("coco.json row 41",))
+
+
+@pytest.mark.parametrize("wish", [Agreed(), Agreed(signal.SIGTERM), Agreed(signal.SIGINT, is_save_due=True)], ids=str)
+def test_a_wish_comes_back_agreed(engine: ZeroEngine, wish: Agreed) -> None:
+    assert step(engine, [tiny_pack(0, 0)], wish).agreed == wish
+
+
+def test_the_loss_is_the_mean_over_all_labels_of_the_step(engine: ZeroEngine) -> None:
+    apart = [step(engine, [tiny_pack(0, index)]).loss for index in range(2)]
+    assert step(engine, [tiny_pack(0, 0), tiny_pack(0, 1)]).loss == pytest.approx(sum(apart) / 2, abs=1e-6)
+
+
+def test_nan_names_the_rows_of_the_bad_pack_only(engine: ZeroEngine) -> None:
+    with pytest.raises(NaNLoss, match=r"Step 1: loss nan.*Rows of the batch: coco\.json row 41\. "):
+        step(engine, [tiny_pack(0, 0), poisoned()])

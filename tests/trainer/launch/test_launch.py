@@ -1,0 +1,58 @@
+"""launch.py as a process: whatever ranks do, one exit code, one result."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from support import scripted_rank
+from support.launcher import run_config, start_script
+from support.training_job import Ended, Running, wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def begin(monkeypatch: pytest.MonkeyPatch, folder: Path, *script: str) -> Running:
+    monkeypatch.setenv("RANK_SCRIPT", json.dumps(script))
+    return start_script(scripted_rank, run_config(len(script)), folder)
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, folder: Path, *script: str) -> Ended:
+    return begin(monkeypatch, folder, *script).wait()
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "reason"),
+    [
+        (("succeed",), 0, "Succeeded"),
+        (("word 12",), 12, "BadData"),
+        (("kill",), 137, "Killed"),
+        (("exit 74",), 74, "Hang"),
+        (("exit 0",), 1, "UnexpectedError"),
+        (("succeed", "succeed"), 0, "Succeeded"),
+        (("wait", "word 77"), 77, "NaNLoss"),
+        (("consequence 75", "kill"), 137, "Killed"),
+    ],
+    ids=str,
+)
+def test_exit_code_and_result_are_those_of_the_earliest_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: tuple[str, ...], code: int, reason: str
+) -> None:
+    ended = launch(monkeypatch, tmp_path, *script)
+    assert (ended.code, ended.result.exit_code, ended.result.reason) == (code, code, reason)
+
+
+@pytest.mark.parametrize(
+    ("num_ranks", "number", "code"), [(2, signal.SIGTERM, 143), (1, signal.SIGINT, 130), (1, signal.SIGHUP, 143)]
+)
+def test_signals_reach_every_rank(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_ranks: int, number: signal.Signals, code: int
+) -> None:
+    running = begin(monkeypatch, tmp_path, *["wait"] * num_ranks)
+    wait_for(lambda: running.log().count("waiting") == num_ranks)
+    running.process.send_signal(number)
+    ended = running.wait(30)
+    assert (ended.code, ended.result.exit_code) == (code, code)
