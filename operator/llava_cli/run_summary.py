@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,23 @@ _MEASURES = {"circular": "all rotations right", "vanilla": "single rows"}
 
 
 @dataclass(frozen=True)
+class ScoreTable:
+    """Accuracies of one benchmark: a fraction, or None, for each line and rule."""
+
+    title: str
+    lines: dict[str, tuple[float | None, ...]]
+
+    def to_rich(self) -> Table:
+        """Lay it out in per cent."""
+        table = Table("Accuracy (%)", title=self.title)
+        for rule in _RULES.values():
+            table.add_column(rule, justify="right")
+        for label, fractions in self.lines.items():
+            table.add_row(label, *("-" if fraction is None else f"{100 * fraction:.1f}" for fraction in fractions))
+        return table
+
+
+@dataclass(frozen=True)
 class StageTime:
     """Seconds that a stage took, from its first attempt to its end, and where its last attempt spent them."""
 
@@ -35,6 +53,7 @@ class RunSummary:
     """The end of a run; paths are None where there is no such file."""
 
     results: dict[str, float]
+    scores: tuple[ScoreTable, ...]
     report: Path | None
     model: Path | None
     stages: tuple[StageTime, ...]
@@ -52,23 +71,13 @@ class RunSummary:
 
     def to_tables(self) -> list[Table]:
         """Lay out scores, if there are any, and seconds."""
-        return [table for table in (self._scores(), self._times()) if table.row_count]
+        tables = [*(score.to_rich() for score in self.scores), self._times()]
+        return [table for table in tables if table.row_count]
 
     def to_lines(self) -> list[str]:
         """Say where things are."""
         places = {"report": self.report, "model": self.model}
         return [f"{name}: {path}" for name, path in places.items() if path]
-
-    def _scores(self) -> Table:
-        table = Table("Accuracy (%)", title="Scores")
-        for rule in _RULES.values():
-            table.add_column(rule, justify="right")
-        benchmarks = dict.fromkeys(name.rsplit("/", 2)[0] for name in self.results)
-        for benchmark in benchmarks:
-            for measure, label in _MEASURES.items():
-                values = [self.results.get(f"{benchmark}/{rule}/{measure}") for rule in _RULES]
-                table.add_row(f"{benchmark}, {label}", *("-" if v is None else f"{100 * v:.1f}" for v in values))
-        return table
 
     def _times(self) -> Table:
         table = Table("Stage", title="Seconds")
@@ -83,10 +92,50 @@ def summarise(status: JobStatus, folder: Path) -> RunSummary:
     """Read a summary off a status; `folder` is the job's, where a report may lie that no stage lived to tell of."""
     return RunSummary(
         results=status.results,
+        scores=_score_tables(_existing(status.artifacts.get(Artifact.SCORES)), status.results),
         report=_existing(status.artifacts.get(Artifact.REPORT) or str(folder / "reports" / "report.html")),
         model=_existing(status.artifacts.get(Artifact.HUGGINGFACE)),
         stages=tuple(time for stage in status.stages if (time := _stage_time(stage))),
         restarts=status.restarts,
+    )
+
+
+def _score_tables(file: Path | None, results: dict[str, float]) -> tuple[ScoreTable, ...]:
+    """Take the tables from the evaluation's own file; where it is not to be had, from the results in status."""
+    try:
+        content = json.loads(file.read_bytes()) if file else []
+        return tuple(map(_benchmark_table, content if isinstance(content, list) else [content])) or _bare_tables(
+            results
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return _bare_tables(results)
+
+
+def _benchmark_table(content: dict[str, Any]) -> ScoreTable:
+    """Read one benchmark as `ScoreReport.to_json` writes it."""
+    rules = [content["rules"][rule] for rule in _RULES]
+    abilities = "l2_category" if rules[0]["l2_category"] else "category"
+    return ScoreTable(
+        f"{content['benchmark']}: {content['questions']} questions in {content['rows']} rows",
+        {
+            _MEASURES["circular"]: tuple(rule["circular"] for rule in rules),
+            **{f"  {name}": tuple(rule[abilities].get(name) for rule in rules) for name in rules[0][abilities]},
+            _MEASURES["vanilla"]: tuple(rule["vanilla"] for rule in rules),
+        },
+    )
+
+
+def _bare_tables(results: dict[str, float]) -> tuple[ScoreTable, ...]:
+    benchmarks = dict.fromkeys(name.rsplit("/", 2)[0] for name in results)
+    return tuple(
+        ScoreTable(
+            benchmark,
+            {
+                label: tuple(results.get(f"{benchmark}/{rule}/{name}") for rule in _RULES)
+                for name, label in _MEASURES.items()
+            },
+        )
+        for benchmark in benchmarks
     )
 
 

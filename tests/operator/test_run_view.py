@@ -16,7 +16,7 @@ from support.jobs import job
 
 RUNNING = job().build().status
 PROGRESS = ProgressStatus(summary="30/100", step=30, total_steps=100, loss=0.5, eta="2h10")
-SUMMARY = RunSummary({"shapes/xtuner/circular": 0.5}, report=None, model=None, stages=(), restarts=0)
+SUMMARY = RunSummary({}, scores=(), report=None, model=None, stages=(), restarts=0)
 
 
 def status() -> JobStatus:
