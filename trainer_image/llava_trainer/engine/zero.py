@@ -15,6 +15,9 @@ from typing import Any, Final
 import torch
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")  # else it guesses, aloud
+if os.environ["DS_ACCELERATOR"] == "cpu":
+    # Nothing is compiled on a CPU, yet an optimizer of DeepSpeed's that we do not use would load all of inductor.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import deepspeed
 from deepspeed.utils import (
     safe_get_local_fp32_param,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -25,7 +24,7 @@ from llava_trainer.engine.loop import Outcome, SaveRule, Training, train
 from llava_trainer.engine.optimizer import LearningRate
 from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
 from llava_trainer.errors import BadData, InvalidSpec, WeightsMismatch
-from llava_trainer.ranks import Ranks, join_gang, leave_gang, uses_cuda
+from llava_trainer.ranks import Ranks, join_gang, leave_gang
 from llava_trainer.storage import Storage, materialise, open_storage
 from llava_trainer.tracking.history import History, read_history
 from llava_trainer.tracking.progress import StageContext
@@ -44,9 +43,6 @@ def import_heavy(config: RunConfig) -> None:
     """Import the model's libraries: peft only for adapters, bitsandbytes only to quantise."""
     from llava_trainer.model.imports import import_libraries  # noqa: PLC0415
 
-    if not uses_cuda():
-        # Nothing is compiled on a CPU, but DeepSpeed's import of an optimizer that we do not use would load inductor.
-        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     modes = {_task(config).llm.mode, _task(config).vision_tower.mode}
     import_libraries(adapters=bool(modes & {TuningMode.LORA, TuningMode.QLORA}), quantised=TuningMode.QLORA in modes)
 
