@@ -77,7 +77,8 @@ def read_run_file(path: Path) -> RunConfig:
             f"{path}: the run file cannot be read ({error.strerror}); give the path of a RunConfig."
         ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A field that is not known explains the one that is missing: it is misspelt.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InvalidSpec(f"{path}: {place}: {first['msg']}; correct this field of the run file.") from error
 

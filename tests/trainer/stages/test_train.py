@@ -1,0 +1,131 @@
+"""The training stage as a process: what it leaves behind, and that no failure changes what comes out."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llava_contract.run import RunConfig
+from llava_trainer.checkpoint.restore import read_weights
+from llava_trainer.storage import open_storage
+from support.tiny_model import lora
+from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
+
+pytestmark = pytest.mark.timeout(300)
+
+LONG = {"epochs": 8, "save_every_steps": 12, "batch_size": 2}
+"""48 steps of 4 samples: long enough to be killed in the middle."""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> TinyJob:
+    return TinyJob.write(tmp_path_factory.mktemp("job"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A storage and attempts beside it."""
+
+    job: TinyJob
+    folder: Path
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "storage"
+
+    def config(self, attempt: int = 1, **changes: Any) -> RunConfig:
+        return self.job.config(self.storage, attempt=attempt, **changes)
+
+    def begin(self, config: RunConfig) -> Running:
+        return start(config, self.folder / f"attempt-{config.attempt}")
+
+    def train(self, config: RunConfig) -> Ended:
+        return self.begin(config).wait()
+
+    def committed(self) -> list[Path]:
+        return list(self.storage.glob("checkpoints/**/MANIFEST.json"))
+
+    def weights(self, ended: Ended) -> dict[str, list[float]]:
+        read = read_weights(open_storage(str(self.storage)), last_commit(ended.result).uri)
+        return {name: tensor.flatten().tolist() for name, tensor in read.items()}
+
+
+@pytest.fixture
+def place(job: TinyJob, tmp_path: Path) -> Place:
+    return Place(job, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: TinyJob, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Ended]:
+    place = Place(job, tmp_path_factory.mktemp("undisturbed"))
+    ended = place.train(place.config(**LONG))
+    assert ended.code == 0, ended.log
+    return place, ended
+
+
+def ranks_of(running: Running) -> dict[int, int]:
+    """Rank to process id, as the ranks' environments tell."""
+    mark, found = f"LLAVA_RESULT_FILE={running.folder / 'result.json'}", {}
+    for process in Path("/proc").iterdir():
+        try:
+            entries = (process / "environ").read_text().split("\0") if process.name.isdigit() else []
+        except OSError:
+            continue
+        rank = next((entry.removeprefix("RANK=") for entry in entries if entry.startswith("RANK=")), None)
+        if mark in entries and rank is not None:
+            found[int(rank)] = int(process.name)
+    return found
+
+
+def test_a_stage_says_what_it_made(undisturbed: tuple[Place, Ended]) -> None:
+    result = undisturbed[1].result
+    assert (result.step, result.total_steps, result.reason) == (48, 48, "Succeeded")
+    assert result.artifacts == {"finetuneWeights": last_commit(result).uri}
+    assert set(result.seconds) == {"import", "work"}
+
+
+def test_the_trace_tells_every_step_once(undisturbed: tuple[Place, Ended]) -> None:
+    assert [step for step, *_ in losses(undisturbed[0].storage)] == list(range(1, 49))
+
+
+def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], place: Place) -> None:
+    running = place.begin(place.config(**LONG))
+    wait_for(lambda: bool(place.committed()))
+    os.kill(ranks_of(running)[1], signal.SIGKILL)
+    killed = running.wait()
+    assert (killed.code, killed.result.reason) == (137, "Killed")
+    again = place.train(place.config(attempt=2, **LONG).model_copy(update={"last_commit": killed.result.checkpoint}))
+    assert "going on from step" in again.log
+    assert again.code == 0, again.log
+    assert losses(place.storage) == losses(undisturbed[0].storage)
+    assert place.weights(again) == undisturbed[0].weights(undisturbed[1])
+
+
+def test_sigterm_saves_and_the_next_attempt_goes_on(place: Place) -> None:
+    one = {"num_ranks": 1, "batch_size": 4, "epochs": 50, "save_every_steps": 1000}
+    running = place.begin(place.config(**one))
+    wait_for(lambda: "step 1/" in running.log())
+    running.process.send_signal(signal.SIGTERM)
+    ended = running.wait()
+    assert (ended.code, ended.result.reason) == (143, "Terminated")
+    assert last_commit(ended.result).step == ended.result.step > 0
+    assert f"step {ended.result.step:,} is saved" in ended.result.message
+    assert len(place.committed()) == 1
+
+
+def test_lora_trains_adapters_and_projector_only(place: Place) -> None:
+    ended = place.train(place.config(num_ranks=1, llm=lora(), vision_tower=lora(), max_steps=2, epochs=None))
+    assert ended.code == 0, ended.log
+    assert all("lora" in name or name.startswith("projector.") for name in place.weights(ended))
+
+
+def test_a_lost_commit_is_corrupt_state(undisturbed: tuple[Place, Ended], place: Place) -> None:
+    lost = last_commit(undisturbed[1].result)
+    ended = place.train(place.config(num_ranks=1).model_copy(update={"last_commit": lost}))
+    assert (ended.code, ended.result.reason) == (19, "CorruptState")
+    assert lost.uri in ended.result.message
