@@ -50,8 +50,9 @@ def test_answers_do_not_depend_on_the_batch(family: str, tmp_path: Path) -> None
     assert all(answers(model, size) == one_by_one for size in (2, 3, 7))
 
 
-def test_answers_are_what_reading_everything_again_would_choose(tmp_path: Path) -> None:
-    model = ready(tiny_llava(tmp_path))
+@pytest.mark.parametrize("family", LLMS)
+def test_answers_are_what_reading_everything_again_would_choose(family: str, tmp_path: Path) -> None:
+    model = ready(tiny_llava(tmp_path, family))
     wanted = []
     for prompt in PROMPTS:
         ids: list[int] = list(prompt.token_ids)

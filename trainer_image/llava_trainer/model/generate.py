@@ -1,11 +1,11 @@
 """How the model answers: greedily, many prompts at once, with the same answers whatever the batch.
 
-Prompts are padded on the left under a mask and positions count real tokens only. Prompts about the same images stand next to
-each other, so that every image is encoded once.
+Prompts are padded on the left under a mask and positions count real tokens only. Prompts about the same images stand
+next to each other, so that every image is encoded once.
 
 B = prompts of a batch, T = longest prompt of it, D = width of the LLM, P = rows of an image.
 """
-# ruff: noqa: N806
+# ruff: noqa: N802, N806, N815
 
 from __future__ import annotations
 
