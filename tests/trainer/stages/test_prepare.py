@@ -1,0 +1,254 @@
+"""Prepare, end to end: real rows, real images, a real tokenizer, real shards."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from llava_contract.result import StageResult
+from llava_contract.run import JobRef, ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage, StorageTarget
+from llava_contract.v1alpha1.data import DataSource, OnBadRow
+from llava_trainer.data.shards import ImageSet, TokenSet
+from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput, StorageUnwritable, WrongTemplate
+from llava_trainer.ranks import StopFlag
+from llava_trainer.stages.prepare import SetFile, run
+from llava_trainer.storage import open_storage
+from llava_trainer.tracking.progress import ProgressWriter, StageContext
+
+TOKENIZERS = Path(__file__).parents[2] / "data" / "tokenizers"
+PREPROCESSOR = {
+    "size": {"shortest_edge": 16}, "crop_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3,
+}  # fmt: skip
+NUM_ROWS = 6
+
+
+def row(image: str | None = "0.png", *, role: str = "human", question: str = "<image>\nWhat?") -> dict[str, Any]:
+    turns = [{"from": role, "value": question}, {"from": "gpt", "value": "A cat."}]
+    return {"conversations": turns} | ({"image": image} if image else {})
+
+
+@dataclass
+class Job:
+    folder: Path
+    rows: list[dict[str, Any]] = field(default_factory=lambda: [row(f"{n}.png") for n in range(NUM_ROWS)])
+    template: str = "vicuna"
+    on_bad_row: OnBadRow = OnBadRow.FAIL
+    max_bad_fraction: float = 0.5
+    weight: float = 1.0
+    storage: str = "job"
+
+    def write_inputs(self) -> None:
+        shutil.copytree(TOKENIZERS / "sp_llama_fast", self.folder / "llm")
+        for part in ("llm", "tower"):
+            (self.folder / part).mkdir(exist_ok=True)
+            (self.folder / part / "config.json").write_text("{}")
+            (self.folder / part / "model.safetensors").write_bytes(b"")
+        (self.folder / "tower" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+        (self.folder / "images").mkdir()
+        for number in range(NUM_ROWS):
+            Image.new("RGB", (20, 30), (number * 40, 0, 0)).save(self.folder / "images" / f"{number}.png")
+
+    def prepare(self) -> StageResult:
+        (self.folder / "rows.json").write_text(json.dumps(self.rows))
+        return run(self.config(), StageContext(0, 1, ProgressWriter(None, "prepare", 1), StopFlag()))
+
+    def config(self) -> RunConfig:
+        source = DataSource(annotations=f"{self.folder}/rows.json", images=f"{self.folder}/images", weight=self.weight)
+        parts = ModelParts(
+            llm=f"{self.folder}/llm", vision_tower=f"{self.folder}/tower", prompt_template=self.template,
+            projector_depth=2, vision_feature_layer=-2,
+        )  # fmt: skip
+        sets = [
+            PreparedSetConfig(stage=stage, data=[source], max_length=64, pad_to_square=pad)
+            for stage, pad in ((Stage.PRETRAIN, False), (Stage.FINETUNE, True))
+        ]
+        task = PrepareTask(model=parts, sets=sets, on_bad_row=self.on_bad_row, max_bad_fraction=self.max_bad_fraction)
+        return RunConfig(
+            job=JobRef(namespace="default", name="tiny", uid="1"), stage=Stage.PREPARE, attempt=1, num_ranks=1,
+            storage=StorageTarget(uri=f"{self.folder}/{self.storage}"), hang_timeout_seconds=60, task=task,
+        )  # fmt: skip
+
+    def audit(self) -> dict[str, Any]:
+        audit: dict[str, Any] = json.loads((self.folder / self.storage / "reports" / "audit.json").read_text())
+        return audit
+
+    def written(self) -> dict[str, int]:
+        """Every shard with the moment of its last change."""
+        data = self.folder / self.storage / "data"
+        return {str(path): path.stat().st_mtime_ns for path in data.rglob("*.parquet")}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    job = Job(tmp_path)
+    job.write_inputs()
+    return job
+
+
+def set_file(result: StageResult, artifact: str) -> SetFile:
+    path = result.artifacts[artifact]
+    return SetFile.model_validate_json(open_storage(path.partition("/data/sets/")[0]).read(path))
+
+
+def test_rows_become_sets_that_training_opens(job: Job) -> None:
+    made = set_file(job.prepare(), "finetuneData")
+    storage = open_storage(str(job.folder / "job"))
+    tokens = TokenSet.open(storage.local_path(made.tokens))
+    images = ImageSet.open(storage.local_path(made.images))
+    pictures = images.read(tokens.read(range(NUM_ROWS))[2].images)
+    assert (made.num_samples, pictures.shape, pictures[0, 8, 8, 0]) == (NUM_ROWS, (1, 16, 16, 3), 80)
+
+
+def test_both_stages_and_the_audit_are_artifacts(job: Job) -> None:
+    result = job.prepare()
+    assert set(result.artifacts) == {"pretrainData", "finetuneData", "audit"}
+    assert (result.exit_code, result.step, result.total_steps) == (0, 2 * NUM_ROWS, 2 * NUM_ROWS)
+    assert result.message.startswith("pretrain: 6 of 6 rows. finetune: 6 of 6 rows.")
+
+
+def test_equal_inputs_are_prepared_once(job: Job) -> None:
+    first, before = job.prepare(), job.written()
+    again = job.prepare()
+    assert job.written() == before
+    assert again.artifacts == first.artifacts
+    assert again.message.count("all reused") == 2
+
+
+def test_another_template_rewrites_no_image(job: Job) -> None:
+    job.prepare()
+    before = job.written()
+    job.template = "llama2_chat"
+    assert job.prepare().message.count("images reused") == 2
+    assert {path for path in job.written() if "/images/" in path} == {path for path in before if "/images/" in path}
+    assert before.items() <= job.written().items()
+
+
+def test_a_changed_image_is_prepared_again(job: Job) -> None:
+    first = set_file(job.prepare(), "pretrainData")
+    os.utime(job.folder / "images" / "0.png", ns=(1, 1))
+    assert set_file(job.prepare(), "pretrainData").images != first.images
+
+
+@pytest.mark.parametrize(("weight", "samples"), [(2.0, 12), (0.5, 3), (1.0, 6)])
+def test_weights_repeat_and_thin_rows(job: Job, weight: float, samples: int) -> None:
+    job.weight = weight
+    assert set_file(job.prepare(), "pretrainData").num_samples == samples
+
+
+def _truncated(job: Job) -> dict[str, Any]:
+    whole = (job.folder / "images" / "1.png").read_bytes()
+    (job.folder / "images" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    return row("cut.png")
+
+
+def _no_image(job: Job) -> dict[str, Any]:
+    (job.folder / "images" / "page.png").write_text("<html>404</html>")
+    return row("page.png")
+
+
+FAULTS = {
+    "image-missing": lambda _: row("none.png"),
+    "image-truncated": _truncated,
+    "not-an-image": _no_image,
+    "wrong-role": lambda _: row(role="Human"),
+    "image-without-token": lambda _: row(question="What?"),
+    "token-without-image": lambda _: row(None),
+    "tokens-in-several-turns": lambda _: row() | {"conversations": row()["conversations"] * 2},
+}
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_bad_row_fails_with_file_and_row(job: Job, reason: str) -> None:
+    job.rows[3] = FAULTS[reason](job)
+    with pytest.raises(BadData, match=r"rows\.json row 3: .*prepare\.onBadRow: quarantine"):
+        job.prepare()
+    assert [bad["reason"] for bad in job.audit()["finetune"]["bad"]] == [reason]
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_quarantined_row_is_left_out_and_listed(job: Job, reason: str) -> None:
+    job.rows[3], job.on_bad_row = FAULTS[reason](job), OnBadRow.QUARANTINE
+    made = set_file(job.prepare(), "finetuneData")
+    assert (made.num_rows, made.num_kept, made.num_bad) == (NUM_ROWS, NUM_ROWS - 1, 1)
+    assert job.audit()["finetune"]["bad"][0]["row"] == 3
+
+
+def test_too_many_quarantined_rows_fail(job: Job) -> None:
+    job.rows, job.on_bad_row, job.max_bad_fraction = [row("x.png"), row()], OnBadRow.QUARANTINE, 0.4
+    with pytest.raises(BadData, match=r"1 of 2 rows are bad, more than prepare\.maxBadFraction 0\.4"):
+        job.prepare()
+
+
+def test_no_row_at_all_fails_and_is_audited(job: Job) -> None:
+    job.rows, job.on_bad_row, job.max_bad_fraction = [row("x.png")], OnBadRow.QUARANTINE, 1.0
+    with pytest.raises(BadData, match="None of 1 rows can be trained on"):
+        job.prepare()
+    assert job.audit()["pretrain"]["bad"][0]["reason"] == "image-missing"
+
+
+REMOVALS = [
+    ("llm", r"model\.llm\.uri: .*/llm"),
+    ("llm/config.json", r"model\.llm\.uri: .*config\.json"),
+    ("llm/tokenizer.json", r"model\.llm\.uri: .*tokenizer\.json"),
+    ("llm/model.safetensors", r"model\.llm\.uri: .*safetensors"),
+    ("tower/preprocessor_config.json", r"model\.visionTower\.uri: .*preprocessor_config\.json"),
+    ("tower", r"model\.visionTower\.uri: .*/tower"),
+    ("images", r"pretrain\.data\[0\]\.images: .*/images"),
+]
+
+
+@pytest.mark.parametrize(("gone", "sentence"), REMOVALS)
+def test_a_missing_input_is_named_with_its_field_before_any_work(job: Job, gone: str, sentence: str) -> None:
+    path = job.folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(MissingInput, match=sentence):
+        job.prepare()
+    assert not (job.folder / "job" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"template": "cohere_chat"}, WrongTemplate),
+        ({"template": "nonsense"}, InvalidSpec),
+        ({"storage": "rows.json/job"}, StorageUnwritable),
+    ],
+)
+def test_what_cannot_work_is_refused(job: Job, change: dict[str, str], error: type[LlavaError]) -> None:
+    for name, value in change.items():
+        setattr(job, name, value)
+    with pytest.raises(error):
+        job.prepare()
+
+
+def test_a_half_made_set_is_never_taken_for_whole(job: Job) -> None:
+    whole = job.prepare()
+    for manifest in (job.folder / "job" / "data").rglob("manifest.json"):
+        manifest.unlink()
+    for part in (job.folder / "job" / "data").rglob("*.parquet"):
+        part.write_bytes(b"half")
+    again = job.prepare()
+    assert again.artifacts == whole.artifacts
+    assert "reused" not in again.message
+    assert (
+        len(TokenSet.open(open_storage(str(job.folder / "job")).local_path(set_file(again, "pretrainData").tokens)))
+        == 6
+    )
+
+
+def test_neither_torch_nor_transformers_is_imported() -> None:
+    script = """
+import sys
+from llava_trainer.stages import prepare
+prepare.import_heavy(None)
+print(sorted({"torch", "transformers", "pandas", "deepspeed"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

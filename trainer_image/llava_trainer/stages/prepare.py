@@ -1,0 +1,167 @@
+"""How data are prepared: check all that the job will read, walk the rows once, write the sets, judge the audit.
+
+Nothing here needs torch or a GPU, and nothing after it starts before it has passed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from llava_contract.causes import SUCCEEDED
+from llava_contract.result import Artifact, StageResult
+from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage
+from llava_contract.v1alpha1.data import DataSource
+from llava_contract.v1alpha1.evaluation import BenchmarkSource
+from llava_trainer.data.audit import Audit, Source
+from llava_trainer.data.images import ImageSettings
+from llava_trainer.data.prepared import PreparedSet, prepare_set
+from llava_trainer.data.sample import Wording
+from llava_trainer.data.template import get_template
+from llava_trainer.data.tokenizer import Tokenizer
+from llava_trainer.errors import BadData, LlavaError, MissingInput
+from llava_trainer.scoring.benchmark import read_benchmark
+from llava_trainer.storage import Storage, materialise, open_storage
+from llava_trainer.tracking.progress import StageContext
+
+__all__ = ["AUDIT_PATH", "import_heavy", "run"]
+
+AUDIT_PATH: Final = "reports/audit.json"
+_LOG: Final = logging.getLogger(__name__)
+_DATA: Final = {Stage.PRETRAIN: Artifact.PRETRAIN_DATA, Stage.FINETUNE: Artifact.FINETUNE_DATA}
+_MIN_FREE_BYTES: Final = 64 << 20  # less than this holds no prepared set worth training on
+
+
+def import_heavy(config: RunConfig) -> None:
+    """Nothing heavy is needed; numpy and pyarrow came with this module."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folders of the model's parts on this machine, and its words."""
+
+    llm: Path
+    tower: Path
+    tokenizer: Tokenizer
+
+
+def run(config: RunConfig, context: StageContext) -> StageResult:
+    """Prepare every set of the job.
+
+    Raises MissingInput, WrongTemplate or BadData before anything is written, and BadData, naming file and row, after
+    every set has been audited and the audit stored.
+    """
+    task = config.task
+    assert isinstance(task, PrepareTask), f"stage {config.stage} with a task of kind {task.kind}"
+    storage = open_storage(config.storage)
+    storage.require_writable()
+    storage.require_space(_MIN_FREE_BYTES)
+    parts = _check_model(task.model)
+    _check_benchmarks(task.benchmarks)
+    prepared = {wanted.stage: _prepare(wanted, task, parts, storage=storage, context=context) for wanted in task.sets}
+    audits = {stage: made.audit for stage, made in prepared.items()}
+    _store_audits(storage, audits)
+    for audit in audits.values():
+        audit.require(on_bad_row=task.on_bad_row, max_bad_fraction=task.max_bad_fraction)
+    artifacts = {_DATA[stage].value: _store_set(storage, stage, made) for stage, made in prepared.items()}
+    num_rows = sum(audit.num_rows for audit in audits.values())
+    return StageResult(
+        stage=config.stage,
+        attempt=config.attempt,
+        exit_code=SUCCEEDED.exit_code,
+        reason=SUCCEEDED.reason,
+        message=_summary(audits),
+        step=num_rows,
+        total_steps=num_rows,
+        artifacts={**artifacts, Artifact.AUDIT.value: storage.uri_of(AUDIT_PATH)},
+    )
+
+
+def _check_model(model: ModelParts) -> Parts:
+    """Find both folders with all that training will want of them, and a template that fits."""
+    llm, tower = _folder(model.llm, "spec.model.llm.uri"), _folder(model.vision_tower, "spec.model.visionTower.uri")
+    ImageSettings.from_folder(tower, pad_to_square=True)
+    tokenizer = Tokenizer(llm)
+    get_template(model.prompt_template).check(tokenizer)
+    return Parts(llm, tower, tokenizer)
+
+
+def _folder(uri: str, field: str) -> Path:
+    try:
+        folder = materialise(uri)
+    except LlavaError as error:
+        raise type(error)(f"{field}: {error}") from error
+    if not (folder / "config.json").is_file():
+        raise MissingInput(f"{field}: {folder} has no config.json; give a folder as save_pretrained writes it.")
+    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
+        raise MissingInput(f"{field}: {folder} has no weights (*.safetensors or *.bin); give a complete folder.")
+    return folder
+
+
+def _check_benchmarks(benchmarks: list[BenchmarkSource]) -> None:
+    """Read what the evaluation will ask, pictures included: a broken file must not be found after the training."""
+    for benchmark in benchmarks:
+        read_benchmark(materialise(benchmark.uri)).check_images()
+
+
+def _prepare(
+    wanted: PreparedSetConfig, task: PrepareTask, parts: Parts, *, storage: Storage, context: StageContext
+) -> PreparedSet:
+    """Write one set, or find it; a set without a single good row still leaves its audit behind."""
+    wording = Wording(get_template(task.model.prompt_template), parts.tokenizer, wanted.max_length)
+    made = prepare_set(
+        [_source(source) for source in wanted.data],
+        wording,
+        settings=ImageSettings.from_folder(parts.tower, pad_to_square=wanted.pad_to_square),
+        folder=storage.local_path("data"),
+        progress=_teller(context),
+    )
+    _LOG.info(
+        "%s: %s%s", wanted.stage, str(made.audit).splitlines()[-1], " (found prepared)" if made.reused_tokens else ""
+    )
+    return made
+
+
+def _teller(context: StageContext) -> Callable[[int, int], None]:
+    return lambda done, total: context.progress.report(done, total, unit="rows")
+
+
+def _source(source: DataSource) -> Source:
+    images = materialise(source.images) if source.images else None
+    annotations = materialise(source.annotations)
+    if not annotations.is_file():
+        raise BadData(f"{annotations}: is a folder; give the annotation file itself.")
+    return Source(annotations, images, source.weight)
+
+
+def _store_audits(storage: Storage, audits: dict[Stage, Audit]) -> None:
+    found = {stage.value: json.loads(audit.to_json()) for stage, audit in audits.items()}
+    storage.write(AUDIT_PATH, json.dumps(found, ensure_ascii=False, indent=1).encode())
+
+
+def _store_set(storage: Storage, stage: Stage, made: PreparedSet) -> str:
+    """Write which two halves make the set, under a name made of theirs; give its URI."""
+    halves = {
+        "images": storage.uri_of(made.images),
+        "tokens": storage.uri_of(made.tokens),
+        "num_samples": made.num_samples,
+    }
+    content = json.dumps(halves, sort_keys=True).encode()
+    path = f"data/sets/{stage.value}-{hashlib.sha256(content).hexdigest()[:16]}.json"
+    storage.write(path, content)
+    return storage.uri_of(path)
+
+
+def _summary(audits: dict[Stage, Audit]) -> str:
+    counts = (
+        f"{stage.value}: {audit.num_kept:,} of {audit.num_rows:,} rows kept"
+        + (f", {len(audit.bad_rows):,} bad" if audit.bad_rows else "")
+        + (f", {len(audit.dropped):,} without a label" if audit.dropped else "")
+        for stage, audit in audits.items()
+    )
+    return "; ".join(counts) + "."
