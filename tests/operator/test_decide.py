@@ -80,10 +80,19 @@ def test_three_attempts_at_one_checkpoint_are_enough(
     assert isinstance(stuck.failed(exit=75).decision(), want)
 
 
-def test_failure_says_what_where_and_what_to_do() -> None:
-    decision = job().failed(exit=12, message="coco.json row 7: image is missing.").decision()
+@pytest.mark.parametrize(
+    ("exit_code", "said", "want"),
+    [
+        (12, "a.json row 7: no image; mend the row.", "finetune failed: a.json row 7: no image; mend the row."),
+        (12, "", f"finetune failed: The process ended with exit code 12 and left no message. {causes.BAD_DATA.advice}"),
+        (76, "70 GiB wanted.", "finetune failed: 70 GiB wanted. It happened again after a restart. "
+         + causes.OUT_OF_MEMORY.advice),
+    ],
+)  # fmt: skip
+def test_failure_says_what_where_and_what_to_do_once(exit_code: int, said: str, want: str) -> None:
+    decision = job().after(76).failed(exit=exit_code, message=said).decision()
     assert isinstance(decision, Fail)
-    assert decision.message == f"finetune failed: coco.json row 7: image is missing. {causes.BAD_DATA.advice}"
+    assert decision.message == want
 
 
 def test_spent_budget_is_named() -> None:

@@ -93,6 +93,7 @@ def _prepare(spec: LlavaTrainJobSpec) -> PrepareTask:
         ],
         on_bad_row=spec.prepare.on_bad_row,
         max_bad_fraction=spec.prepare.max_bad_fraction,
+        benchmarks=spec.evaluate.benchmarks if spec.evaluate else [],
     )
 
 

@@ -48,7 +48,8 @@ def answer_failure(situation: Situation, cause: Cause, *, message: str) -> Resta
         planned = situation.stage_plan
         assert planned is not None, f"{stage.name} is not in the plan"
         return RestartStage(planned.stage, child, record)
-    advice = "" if cause.advice in message else cause.advice
+    # Sentences about wrong input say what to do themselves; the others tell what happened.
+    advice = "" if cause.retry is Retry.NEVER or cause.advice in message else cause.advice
     told = " ".join(part for part in (f"{stage.name} failed: {message}", surrender, advice) if part)
     return Fail(cause, told, child=child, failed=record.model_copy(update={"charged": False}))
 
@@ -86,4 +87,6 @@ def _sentence(attempt: ObservedAttempt) -> str:
     result = attempt.result
     if result and result.message and result.exit_code == attempt.exit_code:
         return result.message
-    return f"The process ended with exit code {attempt.exit_code} and left no message."
+    assert attempt.exit_code is not None, f"{attempt.child} failed without an exit code"
+    advice = by_exit_code(attempt.exit_code).advice
+    return f"The process ended with exit code {attempt.exit_code} and left no message. {advice}"
