@@ -78,6 +78,8 @@ class PrepareTask(Schema):
     sets: list[PreparedSetConfig]
     on_bad_row: OnBadRow
     max_bad_fraction: float
+    benchmarks: list[BenchmarkSource] = []
+    """What the job will be scored on; read here, so that a broken file is found before the training."""
 
 
 class TrainTask(Schema):
