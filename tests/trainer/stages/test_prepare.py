@@ -18,7 +18,7 @@ from llava_contract.v1alpha1.data import DataSource, OnBadRow
 from llava_trainer.data.shards import ImageSet, TokenSet
 from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput, StorageUnwritable, WrongTemplate
 from llava_trainer.ranks import StopFlag
-from llava_trainer.stages.prepare import SetFile, run
+from llava_trainer.stages.prepare import run
 from llava_trainer.storage import open_storage
 from llava_trainer.tracking.progress import ProgressWriter, StageContext
 
@@ -92,9 +92,18 @@ def job(tmp_path: Path) -> Job:
     return job
 
 
-def set_file(result: StageResult, artifact: str) -> SetFile:
+@dataclass(frozen=True)
+class Halves:
+    """What a set file names."""
+
+    images: str
+    tokens: str
+    num_samples: int
+
+
+def set_file(result: StageResult, artifact: str) -> Halves:
     path = result.artifacts[artifact]
-    return SetFile.model_validate_json(open_storage(path.partition("/data/sets/")[0]).read(path))
+    return Halves(**json.loads(open_storage(path.partition("/data/sets/")[0]).read(path)))
 
 
 def test_rows_become_sets_that_training_opens(job: Job) -> None:
@@ -110,7 +119,7 @@ def test_both_stages_and_the_audit_are_artifacts(job: Job) -> None:
     result = job.prepare()
     assert set(result.artifacts) == {"pretrainData", "finetuneData", "audit"}
     assert (result.exit_code, result.step, result.total_steps) == (0, 2 * NUM_ROWS, 2 * NUM_ROWS)
-    assert result.message.startswith("pretrain: 6 of 6 rows. finetune: 6 of 6 rows.")
+    assert result.message.startswith("pretrain: 6 of 6 rows kept. finetune: 6 of 6 rows kept.")
 
 
 def test_equal_inputs_are_prepared_once(job: Job) -> None:
@@ -176,7 +185,7 @@ def test_a_bad_row_fails_with_file_and_row(job: Job, reason: str) -> None:
 def test_a_quarantined_row_is_left_out_and_listed(job: Job, reason: str) -> None:
     job.rows[3], job.on_bad_row = FAULTS[reason](job), OnBadRow.QUARANTINE
     made = set_file(job.prepare(), "finetuneData")
-    assert (made.num_rows, made.num_kept, made.num_bad) == (NUM_ROWS, NUM_ROWS - 1, 1)
+    assert made.num_samples == NUM_ROWS - 1
     assert job.audit()["finetune"]["bad"][0]["row"] == 3
 
 
@@ -194,13 +203,13 @@ def test_no_row_at_all_fails_and_is_audited(job: Job) -> None:
 
 
 REMOVALS = [
-    ("llm", r"model\.llm\.uri: .*/llm"),
-    ("llm/config.json", r"model\.llm\.uri: .*config\.json"),
-    ("llm/tokenizer.json", r"model\.llm\.uri: .*tokenizer\.json"),
-    ("llm/model.safetensors", r"model\.llm\.uri: .*safetensors"),
-    ("tower/preprocessor_config.json", r"model\.visionTower\.uri: .*preprocessor_config\.json"),
-    ("tower", r"model\.visionTower\.uri: .*/tower"),
-    ("images", r"pretrain\.data\[0\]\.images: .*/images"),
+    ("llm", r"spec\.model\.llm\.uri: .*/llm"),
+    ("llm/config.json", r"spec\.model\.llm\.uri: .*config\.json"),
+    ("llm/tokenizer.json", r"/llm.*tokenizer\.json"),
+    ("llm/model.safetensors", r"spec\.model\.llm\.uri: .*safetensors"),
+    ("tower/preprocessor_config.json", r"tower/preprocessor_config\.json"),
+    ("tower", r"spec\.model\.visionTower\.uri: .*/tower"),
+    ("images", r"spec\.pretrain\.data\[0\]\.images: .*/images"),
 ]
 
 
@@ -216,7 +225,6 @@ def test_a_missing_input_is_named_with_its_field_before_any_work(job: Job, gone:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"template": "cohere_chat"}, WrongTemplate),
         ({"template": "nonsense"}, InvalidSpec),
         ({"storage": "rows.json/job"}, StorageUnwritable),
     ],
@@ -225,6 +233,14 @@ def test_what_cannot_work_is_refused(job: Job, change: dict[str, str], error: ty
     for name, value in change.items():
         setattr(job, name, value)
     with pytest.raises(error):
+        job.prepare()
+
+
+def test_a_template_whose_suffix_the_tokenizer_lacks_is_refused(job: Job) -> None:
+    job.template = "llama3_chat"
+    for file in (job.folder / "llm").glob("*.json"):
+        file.write_text(file.read_text().replace("<|eot_id|>", "<|other|>"))
+    with pytest.raises(WrongTemplate, match="promptTemplate llama3_chat"):
         job.prepare()
 
 

@@ -18,11 +18,11 @@ from llava_contract.result import Artifact, StageResult
 from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage
 from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
-from llava_trainer.data.audit import Audit, Source
+from llava_trainer.data.audit import Audit, Source, audit
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.prepared import PreparedSet, prepare_set
 from llava_trainer.data.sample import Wording
-from llava_trainer.data.template import get_template
+from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData, LlavaError, MissingInput
 from llava_trainer.scoring.benchmark import read_benchmark
@@ -50,6 +50,15 @@ class Parts:
     tokenizer: Tokenizer
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one stage and how they are written down."""
+
+    sources: list[Source]
+    wanted: PreparedSetConfig
+    template: PromptTemplate
+
+
 def run(config: RunConfig, context: StageContext) -> StageResult:
     """Prepare every set of the job.
 
@@ -63,19 +72,26 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     storage.require_space(_MIN_FREE_BYTES)
     parts = _check_model(task.model)
     _check_benchmarks(task.benchmarks)
-    prepared = {wanted.stage: _prepare(wanted, task, parts, storage=storage, context=context) for wanted in task.sets}
-    audits = {stage: made.audit for stage, made in prepared.items()}
-    _store_audits(storage, audits)
-    for audit in audits.values():
-        audit.require(on_bad_row=task.on_bad_row, max_bad_fraction=task.max_bad_fraction)
+    sources = {wanted.stage: _find_sources(wanted) for wanted in task.sets}
+    prepared: dict[Stage, PreparedSet] = {}
+    audits: dict[Stage, Audit] = {}
+    try:
+        for wanted in task.sets:
+            rows = Rows(sources[wanted.stage], wanted, get_template(task.model.prompt_template))
+            made = _prepare(rows, parts, audits=audits, storage=storage, context=context)
+            prepared[wanted.stage] = made
+    finally:
+        _store_audits(storage, audits)
+    for found in audits.values():
+        found.require(on_bad_row=task.on_bad_row, max_bad_fraction=task.max_bad_fraction)
     artifacts = {_DATA[stage].value: _store_set(storage, stage, made) for stage, made in prepared.items()}
-    num_rows = sum(audit.num_rows for audit in audits.values())
+    num_rows = sum(found.num_rows for found in audits.values())
     return StageResult(
         stage=config.stage,
         attempt=config.attempt,
         exit_code=SUCCEEDED.exit_code,
         reason=SUCCEEDED.reason,
-        message=_summary(audits),
+        message=" ".join(_summary(stage, made) for stage, made in prepared.items()),
         step=num_rows,
         total_steps=num_rows,
         artifacts={**artifacts, Artifact.AUDIT.value: storage.uri_of(AUDIT_PATH)},
@@ -91,11 +107,15 @@ def _check_model(model: ModelParts) -> Parts:
     return Parts(llm, tower, tokenizer)
 
 
-def _folder(uri: str, field: str) -> Path:
+def _found(uri: str, field: str) -> Path:
     try:
-        folder = materialise(uri)
+        return materialise(uri)
     except LlavaError as error:
         raise type(error)(f"{field}: {error}") from error
+
+
+def _folder(uri: str, field: str) -> Path:
+    folder = _found(uri, field)
     if not (folder / "config.json").is_file():
         raise MissingInput(f"{field}: {folder} has no config.json; give a folder as save_pretrained writes it.")
     if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
@@ -110,20 +130,23 @@ def _check_benchmarks(benchmarks: list[BenchmarkSource]) -> None:
 
 
 def _prepare(
-    wanted: PreparedSetConfig, task: PrepareTask, parts: Parts, *, storage: Storage, context: StageContext
+    rows: Rows, parts: Parts, *, audits: dict[Stage, Audit], storage: Storage, context: StageContext
 ) -> PreparedSet:
-    """Write one set, or find it; a set without a single good row still leaves its audit behind."""
-    wording = Wording(get_template(task.model.prompt_template), parts.tokenizer, wanted.max_length)
-    made = prepare_set(
-        [_source(source) for source in wanted.data],
-        wording,
-        settings=ImageSettings.from_folder(parts.tower, pad_to_square=wanted.pad_to_square),
-        folder=storage.local_path("data"),
-        progress=_teller(context),
-    )
-    _LOG.info(
-        "%s: %s%s", wanted.stage, str(made.audit).splitlines()[-1], " (found prepared)" if made.reused_tokens else ""
-    )
+    """Write one set, or find it, and note its audit; a set without a single good row still leaves its audit behind."""
+    stage = rows.wanted.stage
+    try:
+        made = prepare_set(
+            rows.sources,
+            Wording(rows.template, parts.tokenizer, rows.wanted.max_length),
+            settings=ImageSettings.from_folder(parts.tower, pad_to_square=rows.wanted.pad_to_square),
+            folder=storage.local_path("data"),
+            progress=_teller(context),
+        )
+    except BadData:
+        audits[stage] = audit(rows.sources)
+        raise
+    audits[stage] = made.audit
+    _LOG.info("%s", _summary(stage, made))
     return made
 
 
@@ -131,17 +154,24 @@ def _teller(context: StageContext) -> Callable[[int, int], None]:
     return lambda done, total: context.progress.report(done, total, unit="rows")
 
 
-def _source(source: DataSource) -> Source:
-    images = materialise(source.images) if source.images else None
-    annotations = materialise(source.annotations)
+def _find_sources(wanted: PreparedSetConfig) -> list[Source]:
+    """Find annotation files and image folders; MissingInput and BadData name the field."""
+    return [_source(f"spec.{wanted.stage}.data[{number}]", source) for number, source in enumerate(wanted.data)]
+
+
+def _source(field: str, source: DataSource) -> Source:
+    images = _found(source.images, f"{field}.images") if source.images else None
+    annotations = _found(source.annotations, f"{field}.annotations")
     if not annotations.is_file():
-        raise BadData(f"{annotations}: is a folder; give the annotation file itself.")
+        raise BadData(f"{field}.annotations: {annotations} is a folder; give the annotation file itself.")
+    if images is not None and not images.is_dir():
+        raise BadData(f"{field}.images: {images} is no folder; give the one that image paths start from.")
     return Source(annotations, images, source.weight)
 
 
 def _store_audits(storage: Storage, audits: dict[Stage, Audit]) -> None:
-    found = {stage.value: json.loads(audit.to_json()) for stage, audit in audits.items()}
-    storage.write(AUDIT_PATH, json.dumps(found, ensure_ascii=False, indent=1).encode())
+    by_stage = {stage.value: json.loads(found.to_json()) for stage, found in audits.items()}
+    storage.write(AUDIT_PATH, json.dumps(by_stage, ensure_ascii=False, indent=1).encode())
 
 
 def _store_set(storage: Storage, stage: Stage, made: PreparedSet) -> str:
@@ -157,11 +187,11 @@ def _store_set(storage: Storage, stage: Stage, made: PreparedSet) -> str:
     return storage.uri_of(path)
 
 
-def _summary(audits: dict[Stage, Audit]) -> str:
-    counts = (
-        f"{stage.value}: {audit.num_kept:,} of {audit.num_rows:,} rows kept"
-        + (f", {len(audit.bad_rows):,} bad" if audit.bad_rows else "")
-        + (f", {len(audit.dropped):,} without a label" if audit.dropped else "")
-        for stage, audit in audits.items()
-    )
-    return "; ".join(counts) + "."
+def _summary(stage: Stage, made: PreparedSet) -> str:
+    found = made.audit
+    counts = f"{stage}: {found.num_kept:,} of {found.num_rows:,} rows kept"
+    counts += f", {len(found.bad_rows):,} quarantined" if found.bad_rows else ""
+    counts += f", {len(found.dropped):,} without a label" if found.dropped else ""
+    if made.reused_tokens:
+        return f"{counts}, all reused."
+    return f"{counts}, images reused." if made.reused_images else f"{counts}."
