@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_operator.backends.local_processes import living_processes
+from llava_operator.backends.local_processes import ProcessWatch
 from support.local_jobs import LocalJob, ended
 
 
@@ -108,7 +108,7 @@ def test_an_attempt_that_died_with_its_run_is_lost_and_restarted(local: LocalJob
 def test_orphaned_ranks_are_gone_before_the_next_attempt(local: LocalJob) -> None:
     done = local.does("finetune", {"kills_itself": True, "leaves_orphan": True, "commit": 1}).run()
     assert done.code == 0
-    assert living_processes(local.folder / "attempts") == {}
+    assert ProcessWatch(local.folder / "attempts").living() == {}
 
 
 def test_the_same_spec_reports_that_it_is_done(local: LocalJob) -> None:
@@ -182,7 +182,7 @@ def test_a_reader_that_leaves_stops_the_attempt(local: LocalJob) -> None:
 
 
 def await_death_of_all(attempts: Path) -> None:
-    for pid in (pid for pids in living_processes(attempts).values() for pid in pids):
+    for pid in (pid for pids in ProcessWatch(attempts).living().values() for pid in pids):
         with contextlib.suppress(ProcessLookupError):
             ended_one = os.pidfd_open(pid)
             assert select.select([ended_one], [], [], 30)[0]

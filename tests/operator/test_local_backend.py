@@ -14,7 +14,7 @@ from llava_contract import causes
 from llava_contract.run import RunConfig, Stage
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.local import LocalBackend
-from llava_operator.backends.local_processes import living_processes
+from llava_operator.backends.local_processes import ProcessWatch
 from llava_operator.bell import Bell
 from llava_operator.core.observe import AttemptState, ObservedAttempt
 from llava_operator.core.plan import plan_job
@@ -114,7 +114,7 @@ def test_a_stubborn_attempt_is_killed_after_its_grace(rig: Rig) -> None:
     backend.stop("child")
     backend.stop("child")
     assert rig.wait_for_end(backend, "child").exit_code == 137
-    assert living_processes(rig.local.folder / "attempts") == {}
+    assert ProcessWatch(rig.local.folder / "attempts").living() == {}
 
 
 @pytest.mark.parametrize(

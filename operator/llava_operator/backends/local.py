@@ -19,7 +19,7 @@ from llava_contract.result import Progress, StageResult
 from llava_contract.run import RunConfig
 from llava_contract.schema import Schema
 from llava_operator.backends.base import Attempt
-from llava_operator.backends.local_processes import RESULT_FILE_ENV, living_processes, send_signal
+from llava_operator.backends.local_processes import RESULT_FILE_ENV, ProcessWatch, send_signal
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import StagePlan
@@ -59,6 +59,7 @@ class LocalBackend:
         on_exit: Callable[[], None] = lambda: None,
     ) -> None:
         self._attempts = folder.resolve() / "attempts"
+        self._processes = ProcessWatch(self._attempts)
         self._command = tuple(command)
         self._grace_s = grace_s
         self._on_exit = on_exit
@@ -67,13 +68,13 @@ class LocalBackend:
 
     def observe(self, job: Job) -> Observed:  # noqa: ARG002  every attempt in the folder is this job's or in its way
         """See all attempts in the folder."""
-        living = living_processes(self._attempts)
+        living = self._processes.living()
         seen = [self._see(file.parent, living) for file in sorted(self._attempts.glob("*/run.json"))]
         return Observed(tuple(attempt for attempt in seen if attempt))
 
     def see(self, child: str) -> ObservedAttempt | None:
         """See one attempt; None when it was never started."""
-        return self._see(self._attempts / child, living_processes(self._attempts))
+        return self._see(self._attempts / child, self._processes.living())
 
     def start(self, attempt: Attempt) -> None:
         """Start the launcher in a session of its own, so that Ctrl-C on the terminal reaches us alone."""
@@ -103,7 +104,7 @@ class LocalBackend:
 
         Nobody would hear of what processes without a launcher do: they get a moment to clean up, and no question.
         """
-        members = living_processes(self._attempts).get(child, ())
+        members = self._processes.living().get(child, ())
         launcher = self._launcher(child)
         grace_s = self._grace_s if launcher in members else min(self._grace_s, _ORPHAN_GRACE_S)
         asked_at = self._asked_at.get(child)
@@ -115,7 +116,7 @@ class LocalBackend:
 
     def stop_all(self) -> None:
         """Ask everything in the folder to leave, and do not look back."""
-        for child in living_processes(self._attempts):
+        for child in self._processes.living():
             self.stop(child)
 
     def end_grace(self) -> None:

@@ -9,23 +9,50 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["RESULT_FILE_ENV", "living_processes", "send_signal"]
+__all__ = ["RESULT_FILE_ENV", "ProcessWatch", "send_signal"]
 
 RESULT_FILE_ENV: Final = "LLAVA_RESULT_FILE"
 _PROC: Final = Path("/proc")
+_STATE, _START_TIME = 0, 19
+"""Places in /proc/<pid>/stat, counted after the command's name."""
+_DEAD: Final = ("Z", "X")
 
 
-def living_processes(attempts: Path) -> dict[str, tuple[int, ...]]:
-    """Map each child under this folder that has living processes to their ids; empty where there is no /proc."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for pid in _other_pids():
-        file = _result_file(pid)
-        if file is not None and file.parent.parent == attempts:
-            found[file.parent.name].append(pid)
-    return {child: tuple(sorted(pids)) for child, pids in found.items()}
+@dataclass(frozen=True)
+class Process:
+    """A process that no recycled id can be taken for."""
+
+    pid: int
+    start_ticks: str
+    """When it started, in the kernel's ticks since boot."""
+
+
+class ProcessWatch:
+    """The living processes below a folder of attempts."""
+
+    def __init__(self, attempts: Path) -> None:
+        self._attempts = attempts
+        self._known: dict[Process, str] = {}
+
+    def living(self) -> dict[str, tuple[int, ...]]:
+        """Map each child that has living processes to their ids; empty where there is no /proc.
+
+        A process that ends gives up its environment before its files and its memory on devices: whoever was once
+        seen is watched until it is really gone.
+        """
+        for pid in _other_pids():
+            file = _result_file(pid)
+            if file is not None and file.parent.parent == self._attempts and (stat := _stat(pid)):
+                self._known[Process(pid, stat[_START_TIME])] = file.parent.name
+        self._known = {process: child for process, child in self._known.items() if _is_alive(process)}
+        found: dict[str, list[int]] = defaultdict(list)
+        for process, child in self._known.items():
+            found[child].append(process.pid)
+        return {child: tuple(sorted(pids)) for child, pids in found.items()}
 
 
 def send_signal(pids: tuple[int, ...], number: signal.Signals) -> None:
@@ -52,3 +79,16 @@ def _result_file(pid: int) -> Path | None:
     name = f"{RESULT_FILE_ENV}=".encode()
     value = next((entry[len(name) :] for entry in environment.split(b"\0") if entry.startswith(name)), None)
     return Path(os.fsdecode(value)) if value else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _is_alive(process: Process) -> bool:
+    stat = _stat(process.pid)
+    return stat is not None and stat[_START_TIME] == process.start_ticks and stat[_STATE] not in _DEAD
