@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from llava_contract.causes import SUCCEEDED
 from llava_contract.result import Artifact, StageResult
 from llava_contract.run import EvaluateTask, RunConfig
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
-from llava_trainer.data.images import ImageSettings, image_warnings, pixels, prepare
+from llava_trainer.data.images import BadImage, ImageSettings, image_warnings, pixels, prepare
 from llava_trainer.data.sample import IMAGE
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
@@ -142,7 +142,7 @@ def _answers(speaker: Speaker, benchmark: Benchmark, task: EvaluateTask) -> Iter
     questions = {str(question.image_index): question for question in benchmark.questions}
 
     def read_images(names: Sequence[str]) -> torch.Tensor:
-        return _pixels([_picture(benchmark, questions[name]) for name in names], speaker.images)
+        return _pixels([_picture(benchmark, questions[name], speaker.images) for name in names], speaker.images)
 
     prompts = [Prompt(_prompt_ids(speaker, question), (str(question.image_index),)) for question in benchmark.questions]
     stopping = Stopping(speaker.stop_ids, task.max_new_tokens)
@@ -161,22 +161,22 @@ def _prompt_ids(speaker: Speaker, question: Question) -> tuple[int, ...]:
     return (*bos, *tokenizer.encode(before), IMAGE, *tokenizer.encode(after))
 
 
-def _picture(benchmark: Benchmark, question: Question) -> Image.Image:
+def _picture(benchmark: Benchmark, question: Question, settings: ImageSettings) -> Image.Image:
+    """Decode a question's picture and prepare it as training did; BadData names the line that cannot be."""
     try:
         with image_warnings():
-            return Image.open(io.BytesIO(benchmark.image_bytes(question))).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning) as error:
+            return prepare(Image.open(io.BytesIO(benchmark.image_bytes(question))), settings)
+    except (BadImage, OSError, SyntaxError, ValueError, Warning) as error:
         place = f"{benchmark.path} line {question.line}"
-        raise BadData(f"{place}: column image holds no picture that can be read ({error}); mend the file.") from error
+        raise BadData(f"{place}: column image holds no picture that can be used ({error}); mend the file.") from error
 
 
 def _pixels(pictures: Sequence[Image.Image], settings: ImageSettings) -> torch.Tensor:
+    """Normalise prepared pictures: [I, C, H, W]."""
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    return torch.from_numpy(
-        pixels(np.stack([np.asarray(prepare(picture, settings)) for picture in pictures]), settings)
-    )
+    return torch.from_numpy(pixels(np.stack([np.asarray(picture) for picture in pictures]), settings))
 
 
 def _arguments(speaker: Speaker, source: BenchmarkSource, *, task: EvaluateTask, work_dir: Path) -> RunArguments:
