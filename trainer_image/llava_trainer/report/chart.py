@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
 _MAX_POINTS: Final = 1000  # more than pixels
 
 
-def smooth(values: Sequence[float], *, share: float = 0.05) -> list[float]:
+def smooth(values: Sequence[float], *, share: float = 0.025) -> list[float]:
     """Exponential moving average whose memory is `share` of the trace, without the pull towards its start."""
     keep = 1 - 1 / max(1.0, share * len(values))
     total, weight, out = 0.0, 0.0, []

@@ -60,8 +60,8 @@ def _facts(spec: Mapping[str, Any], status: JobStatus) -> Iterator[tuple[str, st
         "Language model": (model.get("llm") or {}).get("uri"),
         "Vision tower": (model.get("visionTower") or {}).get("uri"),
         "Prompt template": model.get("promptTemplate"),
-        "Language model is": _tuning((spec.get("finetune") or {}).get("llm")),
-        "Vision tower is": _tuning((spec.get("finetune") or {}).get("visionTower")),
+        "In finetune, the LLM is": _tuning((spec.get("finetune") or {}).get("llm")),
+        "In finetune, the tower is": _tuning((spec.get("finetune") or {}).get("visionTower")),
         "Trained model": status.artifacts.get(Artifact.HUGGINGFACE.value),
         "Restarts": str(status.restarts) if status.stages else None,
     }
