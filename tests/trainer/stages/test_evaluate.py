@@ -93,6 +93,13 @@ def test_samples_show_pictures_beside_answers(job: TrainedJob, tmp_path: Path) -
     assert Image.open(io.BytesIO(base64.b64decode(samples[2]["image"]))).getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_the_report_shows_what_the_model_said(job: TrainedJob, tmp_path: Path) -> None:
+    result = run(job, tmp_path)
+    page = Path(result.artifacts["report"].removeprefix("file://")).read_text()
+    assert picture("red") in page
+    assert all(answer in page for answer in answers(tmp_path)[:3])
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_batches_do_not_change_answers(batch_size: int, job: TrainedJob, tmp_path: Path) -> None:
     (tmp_path / "usual").mkdir()

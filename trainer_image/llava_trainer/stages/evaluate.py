@@ -26,6 +26,8 @@ from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData
 from llava_trainer.formats.huggingface.metadata import read_metadata
 from llava_trainer.ranks import uses_cuda
+from llava_trainer.report.collect import collect
+from llava_trainer.report.page import write_report
 from llava_trainer.scoring.answers import Answer
 from llava_trainer.scoring.benchmark import Benchmark, Question, read_benchmark
 from llava_trainer.scoring.prompts import IMAGE_TOKEN, build_prompt
@@ -230,5 +232,8 @@ def _result(
         exit_code=SUCCEEDED.exit_code,
         reason=SUCCEEDED.reason,
         results=results,
-        artifacts={Artifact.SCORES.value: storage.uri_of(f"{_PLACE}/scores.json")},
+        artifacts={
+            Artifact.SCORES.value: storage.uri_of(f"{_PLACE}/scores.json"),
+            Artifact.REPORT.value: write_report(storage, collect(storage)),
+        },
     )
