@@ -6,20 +6,24 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from llava_contract.run import RunConfig
+from llava_contract.v1alpha1.training import LoraSettings, TuningMode, TuningSpec
 from llava_trainer.checkpoint.restore import read_weights
+from llava_trainer.errors import InvalidSpec, LlavaError, WeightsMismatch
+from llava_trainer.stages import train
 from llava_trainer.storage import open_storage
-from support.tiny_model import lora
 from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
-LONG = {"epochs": 8, "save_every_steps": 12, "batch_size": 2}
-"""48 steps of 4 samples: long enough to be killed in the middle."""
+DROPOUT = TuningSpec(mode=TuningMode.LORA, lora=LoraSettings(rank=4, alpha=8, dropout=0.1))
+LONG = {"epochs": 8, "save_every_steps": 12, "batch_size": 2, "llm": DROPOUT, "vision_tower": DROPOUT}
+"""48 steps of 4 samples: long enough to be killed in the middle; dropout shows whether random numbers are the same."""
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +122,29 @@ def test_sigterm_saves_and_the_next_attempt_goes_on(place: Place) -> None:
     assert len(place.committed()) == 1
 
 
-def test_lora_trains_adapters_and_projector_only(place: Place) -> None:
-    ended = place.train(place.config(num_ranks=1, llm=lora(), vision_tower=lora(), max_steps=2, epochs=None))
-    assert ended.code == 0, ended.log
-    assert all("lora" in name or name.startswith("projector.") for name in place.weights(ended))
+def test_a_finished_stage_finds_its_end_on_any_number_of_ranks(undisturbed: tuple[Place, Ended]) -> None:
+    place, before = undisturbed
+    again = place.train(place.config(attempt=2, num_ranks=1, **LONG | {"batch_size": 4}))
+    assert again.code == 0, again.log
+    assert (again.result.step, again.result.checkpoint) == (48, before.result.checkpoint)
 
 
-def test_a_lost_commit_is_corrupt_state(undisturbed: tuple[Place, Ended], place: Place) -> None:
-    lost = last_commit(undisturbed[1].result)
-    ended = place.train(place.config(num_ranks=1).model_copy(update={"last_commit": lost}))
-    assert (ended.code, ended.result.reason) == (19, "CorruptState")
-    assert lost.uri in ended.result.message
+def test_lora_trains_adapters_and_projector_only(undisturbed: tuple[Place, Ended]) -> None:
+    trained = undisturbed[0].weights(undisturbed[1])
+    parts = {name.partition(".")[0] for name in trained}
+    assert parts == {"llm", "projector", "vision_tower"}
+    assert all("lora" in name or name.startswith("projector.") for name in trained)
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "parameters", "error"), [(8, {"w": (2,)}, InvalidSpec), (4, {"w": (3,)}, WeightsMismatch)]
+)
+def test_a_checkpoint_of_other_steps_or_another_model_is_refused(
+    global_batch: int, parameters: dict[str, tuple[int, ...]], error: type[LlavaError]
+) -> None:
+    engine = SimpleNamespace(shapes={"w": (2,)})
+    feed = SimpleNamespace(batching=SimpleNamespace(global_batch=4))
+    manifest = SimpleNamespace(global_batch=global_batch, parameters=parameters)
+    newest = SimpleNamespace(manifest=manifest, ref=SimpleNamespace(uri="file:///checkpoint"))
+    with pytest.raises(error, match="file:///checkpoint"):
+        train._resume(engine, newest, feed)

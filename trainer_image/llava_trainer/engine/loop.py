@@ -67,6 +67,9 @@ def train(training: Training, context: StageContext, *, done_steps: int, newest:
     total = training.rate.total_steps
     tell = _Teller(training, context)
     report: StepReport | None = None
+    if newest is not None:
+        context.progress.committed(newest)
+    context.progress.report(done_steps, total)
     with context.stop.deferred(), Watchdog(training.hang_timeout_s) as watchdog:
         for step in range(done_steps, total):
             report = _step(training, step, wish=Agreed(context.stop.received, tell.is_save_due))
