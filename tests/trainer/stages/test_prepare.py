@@ -15,6 +15,7 @@ from PIL import Image
 from llava_contract.result import StageResult
 from llava_contract.run import JobRef, ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.data import DataSource, OnBadRow
+from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.shards import ImageSet, TokenSet
 from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput, StorageUnwritable, WrongTemplate
 from llava_trainer.ranks import StopFlag
@@ -43,6 +44,7 @@ class Job:
     max_bad_fraction: float = 0.5
     weight: float = 1.0
     storage: str = "job"
+    benchmarks: list[BenchmarkSource] = field(default_factory=list)
 
     def write_inputs(self) -> None:
         shutil.copytree(TOKENIZERS / "sp_llama_fast", self.folder / "llm")
@@ -69,7 +71,13 @@ class Job:
             PreparedSetConfig(stage=stage, data=[source], max_length=64, pad_to_square=pad)
             for stage, pad in ((Stage.PRETRAIN, False), (Stage.FINETUNE, True))
         ]
-        task = PrepareTask(model=parts, sets=sets, on_bad_row=self.on_bad_row, max_bad_fraction=self.max_bad_fraction)
+        task = PrepareTask(
+            model=parts,
+            sets=sets,
+            on_bad_row=self.on_bad_row,
+            max_bad_fraction=self.max_bad_fraction,
+            benchmarks=self.benchmarks,
+        )
         return RunConfig(
             job=JobRef(namespace="default", name="tiny", uid="1"), stage=Stage.PREPARE, attempt=1, num_ranks=1,
             storage=StorageTarget(uri=f"{self.folder}/{self.storage}"), hang_timeout_seconds=60, task=task,
@@ -241,6 +249,12 @@ def test_a_template_whose_suffix_the_tokenizer_lacks_is_refused(job: Job) -> Non
     for file in (job.folder / "llm").glob("*.json"):
         file.write_text(file.read_text().replace("<|eot_id|>", "<|other|>"))
     with pytest.raises(WrongTemplate, match="promptTemplate llama3_chat"):
+        job.prepare()
+
+
+def test_a_benchmark_that_is_not_there_is_named_before_training(job: Job) -> None:
+    job.benchmarks = [BenchmarkSource(name="mmbench", uri=f"{job.folder}/none.tsv")]
+    with pytest.raises(MissingInput, match=r"spec\.evaluate\.benchmarks\[0\]\.uri: .*none\.tsv"):
         job.prepare()
 
 

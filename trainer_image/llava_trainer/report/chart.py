@@ -20,8 +20,8 @@ _MAX_POINTS: Final = 1000  # more than pixels
 
 
 def smooth(values: Sequence[float], *, share: float = 0.025) -> list[float]:
-    """Exponential moving average whose memory is `share` of the trace, without the pull towards its start."""
-    keep = 1 - 1 / max(1.0, share * len(values))
+    """Exponential moving average whose memory is `share` of the trace (3 steps at least), unbiased at its start."""
+    keep = 1 - 1 / max(3.0, share * len(values))
     total, weight, out = 0.0, 0.0, []
     for value in values:
         total, weight = keep * total + value, keep * weight + 1

@@ -125,8 +125,8 @@ def _folder(uri: str, field: str) -> Path:
 
 def _check_benchmarks(benchmarks: list[BenchmarkSource]) -> None:
     """Read what the evaluation will ask, pictures included: a broken file must not be found after the training."""
-    for benchmark in benchmarks:
-        read_benchmark(materialise(benchmark.uri)).check_images()
+    for number, benchmark in enumerate(benchmarks):
+        read_benchmark(_found(benchmark.uri, f"spec.evaluate.benchmarks[{number}].uri")).check_images()
 
 
 def _prepare(
