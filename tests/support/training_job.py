@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -101,7 +100,7 @@ def start(config: RunConfig, folder: Path, *, command: tuple[str, ...] = ("-m", 
     return Running(process, folder)
 
 
-def wait_for(claim: Callable[[], bool], *, timeout_s: float = 60) -> None:
+def wait_for(claim: Callable[[], bool], *, timeout_s: float = 180) -> None:
     """Return as soon as `claim` holds; fail when it does not come true."""
     deadline = time.monotonic() + timeout_s
     while not claim():
@@ -120,13 +119,18 @@ class Running:
         """What the launcher and its ranks have said so far."""
         return (self.folder / "log").read_text()
 
-    def wait(self, timeout_s: float = 120) -> Ended:
-        """Wait for its end."""
-        try:
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:  # the ranks notice that their launcher is gone
+            self.process.kill()
+            self.process.wait()
+
+    def wait(self, timeout_s: float = 240) -> Ended:
+        """Wait for its end, and see to it that it comes."""
+        with self:
             code = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            raise
         log = self.log()
         file = self.folder / "result.json"
         assert file.exists(), log

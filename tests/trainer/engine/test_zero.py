@@ -9,7 +9,7 @@ import pytest
 from support import gang_cases
 from support.launcher import run_config, start_script
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 STAGES = range(4)
 Trace = list[list[float]]

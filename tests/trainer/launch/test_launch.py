@@ -12,7 +12,7 @@ from support import scripted_rank
 from support.launcher import run_config, start_script
 from support.training_job import Ended, Running, wait_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def begin(monkeypatch: pytest.MonkeyPatch, folder: Path, *script: str) -> Running:
@@ -51,8 +51,8 @@ def test_exit_code_and_result_are_those_of_the_earliest_failure(
 def test_signals_reach_every_rank(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_ranks: int, number: signal.Signals, code: int
 ) -> None:
-    running = begin(monkeypatch, tmp_path, *["wait"] * num_ranks)
-    wait_for(lambda: running.log().count("waiting") == num_ranks)
-    running.process.send_signal(number)
-    ended = running.wait(30)
+    with begin(monkeypatch, tmp_path, *["wait"] * num_ranks) as running:
+        wait_for(lambda: running.log().count("waiting") == num_ranks)
+        running.process.send_signal(number)
+        ended = running.wait()
     assert (ended.code, ended.result.exit_code) == (code, code)

@@ -19,7 +19,7 @@ from llava_trainer.stages import train
 from llava_trainer.storage import open_storage
 from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 DROPOUT = TuningSpec(mode=TuningMode.LORA, lora=LoraSettings(rank=4, alpha=8, dropout=0.1))
 LONG = {"epochs": 8, "save_every_steps": 12, "batch_size": 2, "llm": DROPOUT, "vision_tower": DROPOUT}
@@ -98,10 +98,10 @@ def test_the_trace_tells_every_step_once(undisturbed: tuple[Place, Ended]) -> No
 
 
 def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], place: Place) -> None:
-    running = place.begin(place.config(**LONG))
-    wait_for(lambda: bool(place.committed()))
-    os.kill(ranks_of(running)[1], signal.SIGKILL)
-    killed = running.wait()
+    with place.begin(place.config(**LONG)) as running:
+        wait_for(lambda: bool(place.committed()))
+        os.kill(ranks_of(running)[1], signal.SIGKILL)
+        killed = running.wait()
     assert (killed.code, killed.result.reason) == (137, "Killed")
     again = place.train(place.config(attempt=2, **LONG).model_copy(update={"last_commit": killed.result.checkpoint}))
     assert "going on from step" in again.log
@@ -112,10 +112,10 @@ def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], 
 
 def test_sigterm_saves_and_the_next_attempt_goes_on(place: Place) -> None:
     one = {"num_ranks": 1, "batch_size": 4, "epochs": 50, "save_every_steps": 1000}
-    running = place.begin(place.config(**one))
-    wait_for(lambda: "step 1/" in running.log())
-    running.process.send_signal(signal.SIGTERM)
-    ended = running.wait()
+    with place.begin(place.config(**one)) as running:
+        wait_for(lambda: "step 1/" in running.log())
+        running.process.send_signal(signal.SIGTERM)
+        ended = running.wait()
     assert (ended.code, ended.result.reason) == (143, "Terminated")
     assert last_commit(ended.result).step == ended.result.step > 0
     assert f"step {ended.result.step:,} is saved" in ended.result.message
