@@ -175,7 +175,7 @@ def _chunk(number: int, tokenizer_text: str) -> Chunk:
 
 def language_lessons(tokenizer: Tokenizer, plan: LanguagePlan) -> Lessons:
     """Make the rows of a plan on all cores; none where nothing is trained."""
-    chunks = range(max(2, plan.rows // CHUNK) if plan.steps else 0)
+    chunks = range(max(2, min(plan.rows, plan.steps * plan.batch) // CHUNK) if plan.steps else 0)
     if not chunks:
         return Lessons(torch.empty(0), torch.empty(0), torch.empty(0))
     with multiprocessing.Pool() as pool:

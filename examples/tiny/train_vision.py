@@ -140,7 +140,7 @@ class Lessons:
 
 def vision_lessons(tokenizer: Tokenizer, plan: VisionPlan) -> Lessons:
     """Draw the pictures of a plan on all cores; none where nothing is trained."""
-    chunks = range(max(2, plan.pictures // CHUNK) if plan.steps else 0)
+    chunks = range(max(2, min(plan.pictures, plan.steps * plan.batch) // CHUNK) if plan.steps else 0)
     if not chunks:
         return Lessons(torch.empty(0), torch.empty(0), torch.empty(0))
     with multiprocessing.Pool() as pool:
