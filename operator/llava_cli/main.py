@@ -84,12 +84,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(error: Exception) -> int:
     """Print what failed and return the code of its cause; an error without a cause is a bug of ours."""
-    cause = getattr(error, "cause", causes.UNEXPECTED)
-    if cause is causes.UNEXPECTED:
+    cause: causes.Cause | None = getattr(error, "cause", None)
+    if cause is None:
         print(f"llava: {type(error).__name__}: {error} (run again with --debug for the trace)", file=sys.stderr)
-    else:
-        print(f"llava: {error}", file=sys.stderr)
-    return cast(causes.Cause, cause).exit_code
+        return causes.UNEXPECTED.exit_code
+    print(f"llava: {error}", file=sys.stderr)
+    # The operator's own causes may have codes that no process can end with.
+    return cause.exit_code if 0 < cause.exit_code < 256 else causes.UNEXPECTED.exit_code
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def tracked_files() -> tuple[Path, ...]:
 def python_files(*roots: str) -> tuple[Path, ...]:
     """Python files below the given folders; all of them when none is given."""
     wanted = tuple(str(ROOT / root) + "/" for root in roots)
-    return tuple(path for path in tracked_files() if path.suffix == ".py" and (not roots or str(path).startswith(wanted)))
+    ours = (path for path in tracked_files() if path.suffix == ".py")
+    return tuple(path for path in ours if not roots or str(path).startswith(wanted))
 
 
 @dataclass(frozen=True)

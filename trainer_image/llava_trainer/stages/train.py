@@ -87,10 +87,15 @@ def _build(task: TrainTask, storage: Storage, device: torch.device) -> Llava:
     dtype = _DTYPES[task.precision]
     model = build_model(task, tower_folder=tower, llm_folder=llm, dtype=dtype, device=device)
     if uri := task.pretrained_projector:
-        home = storage if uri.startswith(storage.uri) else open_storage(uri, must_exist=True)
-        load_trained(model, read_weights(home, uri), only="projector.")
+        load_trained(model, read_weights(_home_of(uri, storage), uri), only="projector.")
         _LOG.info("projector from %s", uri)
     return model
+
+
+def _home_of(uri: str, storage: Storage) -> Storage:
+    """The storage that holds a checkpoint: this job's, or the folder that another job's checkpoint stands in."""
+    inside = uri.startswith(f"{storage.uri}/")
+    return storage if inside else open_storage(uri.rstrip("/").rpartition("/")[0], must_exist=True)
 
 
 def _feed(task: TrainTask, storage: Storage, *, ranks: Ranks, model: Llava, device: torch.device) -> Feed:
