@@ -29,7 +29,7 @@ $(UV):
 	.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --quiet --frozen --extra trainer --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	$(UV) sync --quiet --frozen --compile-bytecode --extra trainer --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 .venv-base/.synced: pyproject.toml uv.lock | $(UV)
@@ -67,10 +67,14 @@ test-base: base ## the same in an environment where torch cannot be imported, wi
 test-trainer: init ## the trainer, with torch on the CPU
 	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile tests/trainer tests/examples
 
-test-demo: init ## run the demo twice and compare loss traces and answers to the last bit
+examples/tiny/data/.made: examples/tiny/make_data.py examples/tiny/scenes.py examples/tiny/wording.py | .venv/.synced
+	$(BIN)/python examples/tiny/make_data.py
+	@touch $@
+
+test-demo: examples/tiny/data/.made ## run the demo twice and compare loss traces and answers to the last bit
 	$(TORCH_ENV) timeout $(LIMIT_DEMO_TWICE) $(BIN)/pytest tests/demo
 
-demo: init ## one YAML file becomes a trained, converted and scored model
+demo: examples/tiny/data/.made ## one YAML file becomes a trained, converted and scored model
 	HF_HUB_OFFLINE=1 $(BIN)/llava run examples/tiny/llava-finetune.yaml --dir $(DEMO_DIR)
 
 clean: ## remove what the commands made

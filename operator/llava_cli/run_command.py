@@ -62,6 +62,7 @@ def run_job(request: RunRequest, *, command: Sequence[str] = LAUNCH) -> int:
         if resources.status.phase is Phase.SUCCEEDED:
             view.say(f"{job.name} is done already in {folder}; add --new to start over.")
         came = _drive(resources, backend, bell=bell, view=view)
+        _write_report(folder, view)
         view.finish(resources.status, summarise(resources.status, folder))
         return _conclude(resources.status, backend, request=request, view=view, came=came)
 
@@ -84,6 +85,20 @@ def _drive(resources: LocalResources, backend: LocalBackend, *, bell: Bell, view
             backend.stop_all()
             raise
     return came[0] if came else None
+
+
+def _write_report(folder: Path, view: RunView) -> None:
+    """Write the page anew, however far the job came: only now are the last stage's seconds known."""
+    try:
+        # Not at the top: validating and refusing a job need no template engine.
+        from llava_trainer.report.collect import collect  # noqa: PLC0415
+        from llava_trainer.report.page import write_report  # noqa: PLC0415
+        from llava_trainer.storage import open_storage  # noqa: PLC0415
+
+        storage = open_storage(str(folder), must_exist=True)
+        write_report(storage, collect(storage))
+    except Exception as error:  # noqa: BLE001  a report that fails must not change how the job ended
+        view.say(f"the report could not be written: {error}")
 
 
 def _conclude(status: JobStatus, backend: LocalBackend, *, request: RunRequest, view: RunView, came: int | None) -> int:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.tree import ROOT
 
 YAML = ROOT / "examples/tiny/llava-finetune.yaml"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.tree import ROOT
 
 GENERATORS = {"llava_contract.crd": "crds", "llava_contract.reference": "docs/reference"}

@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+
 from support.tree import PACKAGES, ROOT, functions, python_files
 
 OURS = python_files(*PACKAGES, "examples", "bench")
