@@ -78,7 +78,7 @@ class PrepareTask(Schema):
     sets: list[PreparedSetConfig]
     on_bad_row: OnBadRow
     max_bad_fraction: float
-    benchmarks: list[BenchmarkSource] = []
+    benchmarks: list[BenchmarkSource]
     """What the job will be scored on; read here, so that a broken file is found before the training."""
 
 

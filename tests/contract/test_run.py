@@ -32,6 +32,7 @@ CONFIG: dict[str, Any] = {
         ],
         "onBadRow": "fail",
         "maxBadFraction": 0.01,
+        "benchmarks": [],
     },
 }
 

@@ -76,5 +76,5 @@ def test_piped_output_is_json_lines(two_runs: tuple[Path, Path]) -> None:
 def test_report_asks_nothing_of_the_network(two_runs: tuple[Path, Path]) -> None:
     page = (two_runs[0] / "reports/report.html").read_text()
     assert "data:image/" in page
-    assert "src=\"http" not in page
-    assert "href=\"http" not in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page

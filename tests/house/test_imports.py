@@ -7,7 +7,19 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "pandas", "numpy", "pyarrow", "matplotlib", "kubernetes", "kopf")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "deepspeed",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "matplotlib",
+    "kubernetes",
+    "kopf",
+)
 
 
 def heavy_modules_after(statement: str) -> list[str]:

@@ -23,9 +23,23 @@ from __future__ import annotations
 from llava_contract import causes
 
 __all__ = [
-    "BadData", "CorruptState", "Infrastructure", "Interrupted", "InvalidSpec", "LlavaError", "MissingInput", "NaNLoss", "NoSpace",
-    "OutOfMemory", "StorageForbidden", "StorageUnwritable", "Terminated", "Unsupported", "WeightsMismatch", "WrongTemplate",
-]  # fmt: skip
+    "BadData",
+    "CorruptState",
+    "Infrastructure",
+    "Interrupted",
+    "InvalidSpec",
+    "LlavaError",
+    "MissingInput",
+    "NaNLoss",
+    "NoSpace",
+    "OutOfMemory",
+    "StorageForbidden",
+    "StorageUnwritable",
+    "Terminated",
+    "Unsupported",
+    "WeightsMismatch",
+    "WrongTemplate",
+]
 
 
 class LlavaError(Exception):

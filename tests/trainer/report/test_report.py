@@ -12,7 +12,7 @@ import pytest
 from llava_contract.result import StageResult
 from llava_trainer.report.chart import draw_png, draw_svg, smooth
 from llava_trainer.report.collect import collect, duration
-from llava_trainer.report.facts import Curve, Report, SampleAnswer
+from llava_trainer.report.facts import Curve, Report
 from llava_trainer.report.page import PAGE_PATH, render, write_report
 from llava_trainer.storage import open_storage
 from llava_trainer.tracking.history import HistoryRow
@@ -163,22 +163,6 @@ def test_smoothing_starts_at_the_first_value_and_keeps_a_constant() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(3.44, "3.4 s"), (125, "2 min 05 s"), (15000, "4 h 10 min")])
 def test_durations_read_well(seconds: float, said: str) -> None:
     assert duration(seconds) == said
-
-
-@pytest.mark.parametrize(
-    ("prediction", "answer", "right"),
-    [
-        ("B", "B", True),
-        ("b.", "B", True),
-        ("Circle", "B", True),
-        ("A", "B", False),
-        ("", "B", False),
-        ("B", None, None),
-    ],
-)
-def test_a_sample_knows_whether_it_is_right(prediction: str, answer: str | None, right: bool | None) -> None:
-    options = (("A", "square"), ("B", "circle"))
-    assert SampleAnswer("x", "?", options, answer, prediction, "").is_right is right
 
 
 def test_a_report_of_nothing_has_only_its_name() -> None:

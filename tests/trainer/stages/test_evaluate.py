@@ -52,7 +52,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> TrainedJob:
 
 
 def run(job: TrainedJob, folder: Path, rows: list[dict[str, str]] | None = None, **changes: Any) -> StageResult:
-    source = BenchmarkSource(name="shapes", uri=str(write_tsv(folder / "shapes.tsv", *(rows or questions()))))
+    source = BenchmarkSource(name="shapes", uri=str(write_tsv(folder / "SHAPES_EN.tsv", *(rows or questions()))))
     settings: dict[str, Any] = {
         "model_uri": str(job.export), "prompt_template": None, "batch_size": 3, "max_new_tokens": 6,
         "minimum_accuracy": None,
@@ -76,11 +76,15 @@ def test_both_rules_give_circular_and_vanilla_fractions(job: TrainedJob, tmp_pat
 
 
 def test_everything_that_servers_and_people_want_is_written(job: TrainedJob, tmp_path: Path) -> None:
-    result = run(job, tmp_path)
+    run(job, tmp_path)
     folder = next((tmp_path / "job" / "evaluations" / "shapes").iterdir())
     names = {path.name for path in folder.iterdir()}
     assert names >= {"args.json", "answers.jsonl", "mmbench_result.xlsx", "mmbench_result.json", "scores.json"}
     assert json.loads((folder / "args.json").read_text())["prompt_template"] == "vicuna"
+
+
+def test_scores_name_the_benchmark_as_its_user_did(job: TrainedJob, tmp_path: Path) -> None:
+    result = run(job, tmp_path)
     scores = json.loads(Path(result.artifacts["scores"].removeprefix("file://")).read_text())
     assert [score["benchmark"] for score in scores] == ["shapes"]
 
@@ -112,7 +116,7 @@ def test_answers_are_those_of_transformers(job: TrainedJob, tmp_path: Path) -> N
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
     run(job, tmp_path)
-    benchmark = read_benchmark(tmp_path / "shapes.tsv")
+    benchmark = read_benchmark(tmp_path / "SHAPES_EN.tsv")
     processor = AutoProcessor.from_pretrained(job.export, backend="pil")
     model = LlavaForConditionalGeneration.from_pretrained(job.export, dtype=torch.float32)
     for question, ours in zip(benchmark.questions, answers(tmp_path), strict=True):

@@ -13,7 +13,8 @@ from typing import Any, Final
 from llava_contract.result import Artifact, StageResult
 from llava_contract.v1alpha1.status import JobStatus, StageStatus
 from llava_trainer.data.audit import Audit
-from llava_trainer.report.facts import Curve, Report, SampleAnswer, ScoreLine, ScoreTable, StageAudit, StageLine
+from llava_trainer.report.facts import Curve, Report, ScoreLine, ScoreTable, StageAudit, StageLine
+from llava_trainer.report.samples import read_samples
 from llava_trainer.storage import Storage
 from llava_trainer.tracking.history import read_history
 
@@ -44,7 +45,7 @@ def collect(storage: Storage) -> Report:
             StageAudit(stage, Audit.from_json(json.dumps(found)))
             for stage, found in (_json(storage, "reports/audit.json") or {}).items()
         ),
-        samples=tuple(_sample(found) for found in _json(storage, "evaluations/samples.json") or ()),
+        samples=read_samples(storage),
         settings=tuple(_flat(spec)),
     )
 
@@ -121,17 +122,6 @@ def _curves(storage: Storage) -> Iterator[Curve]:
     for stage in _TRAINING:
         if rows := read_history(storage, stage):
             yield Curve(stage, tuple(rows))
-
-
-def _sample(found: Mapping[str, Any]) -> SampleAnswer:
-    return SampleAnswer(
-        benchmark=found["benchmark"],
-        question=found["question"],
-        options=tuple(found["options"].items()),
-        answer=found["answer"],
-        prediction=found["prediction"],
-        image=found["image"],
-    )
 
 
 def _score_table(found: Mapping[str, Any]) -> ScoreTable:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llava_trainer.data.audit import Audit
+from llava_trainer.report.samples import SampleAnswer
 from llava_trainer.tracking.history import HistoryRow
 
-__all__ = ["Curve", "Report", "SampleAnswer", "ScoreLine", "ScoreTable", "StageAudit", "StageLine"]
+__all__ = ["Curve", "Report", "ScoreLine", "ScoreTable", "StageAudit", "StageLine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +38,6 @@ class StageAudit:
 
     stage: str
     audit: Audit
-
-
-@dataclass(frozen=True, slots=True)
-class SampleAnswer:
-    """A question, its picture (base64 of the file) and what the model said."""
-
-    benchmark: str
-    question: str
-    options: tuple[tuple[str, str], ...]
-    answer: str | None
-    prediction: str
-    image: str
-
-    @property
-    def is_right(self) -> bool | None:
-        """Whether the model said the letter or the text of the right option, plainly; None where nobody knows it."""
-        if self.answer is None:
-            return None
-        said = self.prediction.strip().rstrip(".").casefold()
-        return said in (self.answer.casefold(), dict(self.options).get(self.answer, self.answer).strip().casefold())
 
 
 @dataclass(frozen=True, slots=True)

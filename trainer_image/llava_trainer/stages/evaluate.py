@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +28,7 @@ from llava_trainer.formats.huggingface.metadata import read_metadata
 from llava_trainer.ranks import uses_cuda
 from llava_trainer.report.collect import collect
 from llava_trainer.report.page import write_report
+from llava_trainer.report.samples import SampleAnswer, choose_samples, write_samples
 from llava_trainer.scoring.answers import Answer
 from llava_trainer.scoring.benchmark import Benchmark, Question, read_benchmark
 from llava_trainer.scoring.prompts import IMAGE_TOKEN, build_prompt
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["import_heavy", "run"]
 
 _PLACE: Final = "evaluations"
-_NUM_SAMPLES: Final = 12
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,6 @@ class Speaker:
         """Tokens that end an answer: EOS, the template's suffix and its stop words."""
         words = {self.tokenizer.token_id(piece) for piece in self.template.must_be_pieces}
         return frozenset(token for token in (*words, self.tokenizer.eos_id) if token is not None)
-
-
-@dataclass(frozen=True)
-class SampleAnswer:
-    """A question with the model's words, for people to look at; `image` is the picture's file in base64."""
-
-    benchmark: str
-    index: int
-    question: str
-    options: dict[str, str]
-    answer: str | None
-    prediction: str
-    image: str
 
 
 def import_heavy(config: RunConfig) -> None:  # noqa: ARG001  (the signature of every stage)
@@ -108,14 +95,16 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
         work_dir = storage.local_path(f"{_PLACE}/{source.name}")
         arguments = _arguments(speaker, source, task=task, work_dir=work_dir)
         write_results(work_dir, benchmark, answers=answers, arguments=arguments, now=datetime.now())
-        samples += _samples(source, benchmark, answers)
+        samples += choose_samples(benchmark, answers)
         if benchmark.has_answers:
             reports[source.name] = score_answers(benchmark, answers)
-    return _result(config, storage, reports, samples=samples)
+    write_samples(storage, samples)
+    return _result(config, storage, reports)
 
 
 def _read(source: BenchmarkSource) -> Benchmark:
-    benchmark = read_benchmark(materialise(source.uri))
+    """Read a benchmark under the name that its user gave it."""
+    benchmark = replace(read_benchmark(materialise(source.uri)), name=source.name)
     benchmark.check_images()
     return benchmark
 
@@ -193,28 +182,7 @@ def _arguments(speaker: Speaker, source: BenchmarkSource, *, task: EvaluateTask,
     )
 
 
-def _samples(source: BenchmarkSource, benchmark: Benchmark, answers: Sequence[Answer]) -> list[SampleAnswer]:
-    """Take a few questions from all over the file, unrotated ones."""
-    prediction_of = {answer.index: answer.prediction for answer in answers}
-    bases = [question for question in benchmark.questions if question.index == question.base_index]
-    chosen = bases[:: max(1, len(bases) // _NUM_SAMPLES)][:_NUM_SAMPLES]
-    return [
-        SampleAnswer(
-            benchmark=source.name,
-            index=question.index,
-            question=question.question,
-            options=dict(question.options),
-            answer=question.answer,
-            prediction=prediction_of[question.index],
-            image="".join(benchmark.images[question.image_index].split()),
-        )
-        for question in chosen
-    ]
-
-
-def _result(
-    config: RunConfig, storage: Storage, reports: dict[str, ScoreReport], *, samples: Sequence[SampleAnswer]
-) -> StageResult:
+def _result(config: RunConfig, storage: Storage, reports: dict[str, ScoreReport]) -> StageResult:
     scores: list[Any] = [json.loads(report.to_json()) for report in reports.values()]
     results = {
         f"{name}/{score.rule.name}/{measure}": fraction
@@ -223,9 +191,6 @@ def _result(
         for measure, fraction in (("circular", score.circular.fraction), ("vanilla", score.vanilla.fraction))
     }
     storage.write(f"{_PLACE}/scores.json", json.dumps(scores, indent=2, ensure_ascii=False).encode())
-    storage.write(
-        f"{_PLACE}/samples.json", json.dumps([asdict(sample) for sample in samples], ensure_ascii=False).encode()
-    )
     return StageResult(
         stage=config.stage.value,
         attempt=config.attempt,
