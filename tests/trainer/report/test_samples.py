@@ -1,0 +1,58 @@
+"""A handful of answers for people to look at: from every category, in an order that no run changes."""
+
+from pathlib import Path
+
+import pytest
+
+from llava_trainer.report.samples import SampleAnswer, choose_samples, read_samples, write_samples
+from llava_trainer.scoring.answers import Answer
+from llava_trainer.scoring.benchmark import read_benchmark
+from llava_trainer.storage import open_storage
+from support.benchmarks import row, write_tsv
+
+
+def chosen(folder: Path, categories: dict[int, str]) -> list[SampleAnswer]:
+    rows = [row(index, category=category) for index, category in categories.items()]
+    benchmark = read_benchmark(write_tsv(folder / "b.tsv", *rows))
+    return choose_samples(benchmark, [Answer(question.index, "A") for question in benchmark.questions])
+
+
+@pytest.mark.parametrize(
+    ("categories", "indices"),
+    [
+        pytest.param({3: "ocr", 1: "ocr", 2: "ocr", 4: "count", 5: "shape"}, [3, 4, 5, 1, 2], id="take-turns"),
+        pytest.param({1: "ocr", 1_000_001: "ocr", 2: "ocr"}, [1, 2], id="unrotated-only"),
+        pytest.param(dict.fromkeys(range(1, 40), "ocr"), list(range(1, 13)), id="twelve-at-most"),
+        pytest.param(
+            {n: "abcde"[n // 20] for n in range(100)}, [0, 20, 40, 60, 80, 1, 21, 41, 61, 81, 2, 22], id="evenly"
+        ),
+    ],
+)
+def test_categories_take_turns(categories: dict[int, str], indices: list[int], tmp_path: Path) -> None:
+    assert [sample.index for sample in chosen(tmp_path, categories)] == indices
+
+
+def test_samples_come_back_as_they_were_written(tmp_path: Path) -> None:
+    storage, samples = open_storage(str(tmp_path / "job")), chosen(tmp_path, {1: "ocr", 2: "count"})
+    write_samples(storage, samples)
+    assert read_samples(storage) == tuple(samples)
+
+
+def test_without_an_evaluation_there_are_no_samples(tmp_path: Path) -> None:
+    assert read_samples(open_storage(str(tmp_path))) == ()
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "right"),
+    [
+        ("B", "B", True),
+        ("b.", "B", True),
+        ("Circle", "B", True),
+        ("A", "B", False),
+        ("", "B", False),
+        ("B", None, None),
+    ],
+)
+def test_a_sample_knows_whether_it_is_right(prediction: str, answer: str | None, right: bool | None) -> None:
+    options = {"A": "square", "B": "circle"}
+    assert SampleAnswer("x", 1, "?", options, answer, prediction, "").is_right is right
