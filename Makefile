@@ -12,6 +12,8 @@ export UV_PYTHON_DOWNLOADS := never
 # Tests that start torch processes: passive OpenMP waiting (active waiting made runs ten times slower on shared cores),
 # one thread a rank, no hub, and DeepSpeed told that there is no accelerator to look for.
 TORCH_ENV := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 DS_ACCELERATOR=cpu HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Rooms of the trainer that must work without torch, numpy and pyarrow.
+LIGHT_ROOMS := tests/trainer/scoring $(addprefix tests/trainer/data/test_,$(addsuffix .py,record conversation template tokenizer sample audit preview))
 DEMO_DIR ?= runs/tiny
 
 # Lane limits in seconds, killed when exceeded: each is about twice what two cores need.
@@ -62,7 +64,7 @@ test-fast: init ## contract, operator core, house; no torch
 	timeout $(LIMIT_FAST) $(BIN)/pytest -n 2 tests/contract tests/operator tests/house
 
 test-base: base ## the same in an environment where torch cannot be imported, with the torch-free rooms
-	timeout $(LIMIT_FAST) .venv-base/bin/pytest -n 2 tests/contract tests/operator tests/base
+	timeout $(LIMIT_FAST) .venv-base/bin/pytest -n 2 tests/contract tests/operator tests/base $(LIGHT_ROOMS)
 
 test-trainer: init ## the trainer, with torch on the CPU
 	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile tests/trainer tests/examples
