@@ -52,7 +52,7 @@ def losses(history: Path) -> list[tuple[int, str]]:
 
 
 def test_answers_are_equal(two_runs: tuple[Path, Path]) -> None:
-    first, second = (sorted(folder.glob("evaluations/*/**/answers.json")) for folder in two_runs)
+    first, second = (sorted(folder.glob("evaluations/*/**/answers.jsonl")) for folder in two_runs)
     assert first
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
