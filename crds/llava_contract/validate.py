@@ -43,7 +43,7 @@ _SAYINGS: Final = {
 
 
 def validate_file(path: Path) -> list[Problem]:
-    """Everything that is wrong with the LLaVA jobs of a file; documents of other API groups are passed over.
+    """Everything that is wrong with the LLaVA jobs of a file, by line; documents of other API groups are passed over.
 
     Raises MissingJobFile when there is no file to read.
     """
@@ -54,7 +54,7 @@ def validate_file(path: Path) -> list[Problem]:
     problems = [problem for document in documents for problem in _problems_of(document)]
     if not problems and not any(_is_ours(document.body) for document in documents):
         return [Problem("", f"holds no {' or '.join(_KINDS)} of {GROUP}/{VERSION}")]
-    return problems
+    return sorted(problems, key=lambda problem: problem.line or 0)
 
 
 def load_train_job(path: Path) -> LlavaTrainJob:
