@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_samples_come_back_in_order(source: Source) -> None:
 def test_the_planners_columns_are_those_of_the_samples(source: Source) -> None:
     tokens = TokenSet.open(prepared(source).tokens)
     samples = tokens.read(range(len(tokens)))
-    assert tokens.lengths(9).tolist() == [s.expanded_length(9) for s in samples]
+    assert tokens.lengths(9).tolist() == [len(s.input_ids) + 8 * s.num_slots for s in samples]
     assert tokens.num_labels.tolist() == [s.num_labels for s in samples]
 
 
@@ -210,9 +211,13 @@ def test_a_folder_that_cannot_be_made_is_unwritable(source: Source, tmp_path: Pa
         prepare_set([source], WORDING, settings=SMALL, folder=tmp_path / "file")
 
 
-def test_a_full_disk_has_its_own_name() -> None:
-    with pytest.raises(NoSpace, match="no space left"), shards._translated("out"):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_has_its_own_name(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shards.pq.ParquetWriter, "write_table", full)
+    with pytest.raises(NoSpace, match=r"out/images/.*storage is full"):
+        prepare_set([source], WORDING, settings=SMALL, folder=tmp_path / "out")
 
 
 def test_files_alike_in_name_size_and_time_stay_apart(tmp_path: Path) -> None:

@@ -82,20 +82,6 @@ def test_deleting_twice_is_fine(storage: Storage) -> None:
     assert storage.list() == []
 
 
-def test_files_go_in_and_come_out_whole(storage: Storage, tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(bytes(range(256)) * 999)
-    storage.put_file("x/y", tmp_path / "in")
-    storage.get_file("x/y", tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
-
-
-def test_a_put_file_may_be_create_only(storage: Storage, tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(b"1")
-    storage.put_file("x", tmp_path / "in", create_only=True)
-    with pytest.raises(AlreadyWritten):
-        storage.put_file("x", tmp_path / "in", create_only=True)
-
-
 def test_a_staged_write_that_was_killed_is_not_listed(storage: Storage) -> None:
     storage.write("a/x", b"whole")
     storage.local_path("a/y#1").write_bytes(b"ha")  # what a SIGKILL leaves behind

@@ -48,11 +48,6 @@ class Step:
         """Samples in this step over all ranks."""
         return sum(len(pack.sample_indices) for packs in self.packs_by_rank for pack in packs)
 
-    @property
-    def num_positions(self) -> int:
-        """Positions in this step over all ranks."""
-        return sum(pack.length for packs in self.packs_by_rank for pack in packs)
-
 
 @dataclass(frozen=True, slots=True)
 class EpochPlan:

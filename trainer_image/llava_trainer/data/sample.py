@@ -75,10 +75,6 @@ class Sample:
         """How many positions are predicted; nothing predicts a sequence's first token."""
         return len(self.labels[1:]) - self.labels[1:].count(IGNORE)
 
-    def expanded_length(self, patches: int) -> int:
-        """Positions in the LLM once every image token has become `patches` rows."""
-        return len(self.input_ids) + self.num_slots * (patches - 1)
-
 
 @dataclass(frozen=True)
 class Wording:

@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -23,14 +22,14 @@ from numpy.typing import NDArray
 
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.sample import Sample
-from llava_trainer.errors import CorruptState, MissingInput, NoSpace, StorageUnwritable
+from llava_trainer.errors import CorruptState, MissingInput
+from llava_trainer.storage.answers import Access, translated
 
 __all__ = ["ImageSet", "ImageWriter", "Place", "TokenSet", "TokenWriter"]
 
 _PART_BYTES: Final = 128 << 20
-_IMAGES_A_GROUP: Final = (
-    4  # one random read decodes a group: 1 costs too much metadata, 8 a millisecond and a half an image
-)
+_IMAGES_A_GROUP: Final = 4
+"""One random read decodes a group: 1 costs too much metadata, 8 a millisecond and a half an image."""
 _SAMPLES_A_GROUP: Final = 32
 _MANIFEST: Final = "manifest.json"
 _INDEX: Final = "index.parquet"
@@ -83,42 +82,23 @@ class Place:
 
     def start_part(self, name: str) -> pa.NativeFile:
         """A stream to a file beside `name`; `end_part` moves it into place."""
-        with _translated(self.folder):
+        with translated(Access.WRITE, self.folder):
             self._fs.create_dir(self.folder, recursive=True)
             return self._fs.open_output_stream(self._path(f"{name}.tmp"))
 
     def end_part(self, name: str) -> int:
         """Move a finished part into place; gives its size in bytes."""
-        with _translated(self.folder):
+        with translated(Access.WRITE, self.folder):
             self._fs.move(self._path(f"{name}.tmp"), self._path(name))
         return int(self._fs.get_file_info(self._path(name)).size)
 
     def _write(self, name: str, content: bytes) -> None:
-        with _translated(self.folder), self.start_part(name) as stream:
+        with translated(Access.WRITE, self.folder), self.start_part(name) as stream:
             stream.write(content)
         self.end_part(name)
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}"
-
-
-class _translated:  # noqa: N801  (reads as a verb after `with`)
-    """Turns the filesystem's errors while writing into ours."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if not isinstance(error, OSError):
-            return
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise NoSpace(
-                f"{self._folder}: no space left for prepared data; free some or choose another location."
-            ) from error
-        raise StorageUnwritable(f"{self._folder}: cannot be written ({error}); choose a location that can.") from error
 
 
 class _PartWriter:
@@ -147,7 +127,7 @@ class _PartWriter:
         if self._writer is None or self._stream is None:
             return
         name = self._name
-        with _translated(self._place.folder):
+        with translated(Access.WRITE, self._place.folder):
             self._writer.close()
             self._stream.close()
         self.parts.append({"file": name, "rows": self._num_rows, "bytes": self._place.end_part(name)})
@@ -161,7 +141,7 @@ class _PartWriter:
     def _flush(self) -> None:
         if not self._rows:
             return
-        with _translated(self._place.folder):
+        with translated(Access.WRITE, self._place.folder):
             if self._writer is None:
                 self._stream = self._place.start_part(self._name)
                 self._writer = pq.ParquetWriter(

@@ -126,21 +126,6 @@ class Storage:
         with translated(Access.WRITE, self._place(path)):
             obstore.put(self._store, self.key(path), data, mode=_mode(create_only))
 
-    def put_file(self, path: str, file: Path, *, create_only: bool = False) -> None:
-        """Store a file of this machine; errors as `write`."""
-        with translated(Access.WRITE, self._place(path)):
-            obstore.put(self._store, self.key(path), file, mode=_mode(create_only))
-
-    def get_file(self, path: str, file: Path) -> None:
-        """Copy an object into a file of this machine, whole or not at all; errors as `read`."""
-        staged = file.with_name(f".{file.name}.part")
-        with translated(Access.READ, self._place(path)):
-            chunks = obstore.get(self._store, self.key(path)).stream()
-            with translated(Access.WRITE, str(file)), staged.open("wb") as out:
-                for chunk in chunks:
-                    out.write(chunk)
-        staged.replace(file)
-
     def delete(self, path: str) -> None:
         """Remove an object; one that is gone already is fine. Raises StorageUnwritable or Infrastructure."""
         with translated(Access.WRITE, self._place(path)), suppress(FileNotFoundError):
