@@ -1,4 +1,4 @@
-"""Knows how a picture of the tiny world is drawn from its facts, and which split may draw which picture.
+"""How a picture of the tiny world is drawn from its facts, and which split may draw which picture.
 
 Shape legend: H height, W width (64 pixels each), 3 colours.
 """

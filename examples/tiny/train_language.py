@@ -1,4 +1,4 @@
-"""Knows how the small Llama is trained: on questions about words that stand where a picture will stand.
+"""How the small Llama is trained: on questions about words that stand where a picture will stand.
 
 Shape legend: B rows, T tokens, K pieces mixed into one position, D model width.
 """

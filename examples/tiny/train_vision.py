@@ -1,4 +1,4 @@
-"""Knows how the small CLIP tower is trained: matching captions, and naming the facts from every patch of layer -2.
+"""How the small CLIP tower is trained: matching captions, and naming the facts from every patch of layer -2.
 
 Shape legend: B pictures, P patches, D tower width, C classes, L caption tokens.
 """

@@ -1,4 +1,4 @@
-"""Knows how the tiny world is talked about: captions, questions, options and the prompt of a multiple choice."""
+"""How the tiny world is talked about: captions, questions, options and the prompt of a multiple choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stage without a job: what `llava evaluate` and `llava convert` need of the local backend."""
+"""One stage without a job: what `llava evaluate` needs of the local backend."""
 
 from __future__ import annotations
 

@@ -160,11 +160,14 @@ def _start_elastic(gang: Gang, command: list[str], folder: RankFolder) -> list[F
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
-        return [_failure(folder, rank, failure.exitcode, failure.timestamp) for rank, failure in error.failures.items()]
+        return [
+            _failure(folder, rank, code=failure.exitcode, seen_at=failure.timestamp)
+            for rank, failure in error.failures.items()
+        ]
     return []
 
 
-def _failure(folder: RankFolder, rank: int, code: int, seen_at: float) -> Failure:
+def _failure(folder: RankFolder, rank: int, *, code: int, seen_at: float) -> Failure:
     """Join what torchelastic saw, in whole seconds, with what the rank said.
 
     A rank that was stopped because a peer had failed is a consequence; unless this launcher was asked to stop everyone.

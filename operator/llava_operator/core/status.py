@@ -62,7 +62,7 @@ def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime)
         case RestartStage():
             after = _restarted(status, decision)
         case FinishStage():
-            after = _finished(status, decision, plan, now)
+            after = _finished(status, decision, plan=plan, now=now)
         case Suspend():
             after = _suspended(status)
         case Succeed():
@@ -175,7 +175,7 @@ def _with_failure(status: JobStatus, name: str, failed: AttemptRecord | None, *,
     return _with_stage(status, name, state=state, message=failed.message, history=history)
 
 
-def _finished(status: JobStatus, decision: FinishStage, plan: Plan, now: datetime) -> JobStatus:
+def _finished(status: JobStatus, decision: FinishStage, *, plan: Plan, now: datetime) -> JobStatus:
     result = decision.result
     changes: dict[str, Any] = {"state": StageState.SUCCEEDED, "completion_time": now, "message": result.message}
     changes |= {"seconds": result.seconds, "checkpoint": result.checkpoint or _stage(status, decision.stage).checkpoint}

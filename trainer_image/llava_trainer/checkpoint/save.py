@@ -61,7 +61,7 @@ class Saver:
         commit = ""
         if self.ranks.rank == 0:
             files = [StoredFile.model_validate(file) for share in shares for file in json.loads(share)]
-            commit = self._commit(place, files, shapes, at)
+            commit = self._commit(place, files, shapes=shapes, at=at)
         ref = CheckpointRef(uri=self.storage.uri_of(place.path), step=at.step, manifest_sha256=broadcast_text(commit))
         if self.ranks.rank == 0:
             _LOG.info("checkpoint of step %d committed: %s", at.step, ref.uri)
@@ -75,7 +75,9 @@ class Saver:
         self.storage.write(f"{place.path}/{name}", data, create_only=True)
         return StoredFile(name=name, size=len(data), sha256=digest(data))
 
-    def _commit(self, place: Place, files: list[StoredFile], shapes: Mapping[str, tuple[int, ...]], at: Moment) -> str:
+    def _commit(
+        self, place: Place, files: list[StoredFile], *, shapes: Mapping[str, tuple[int, ...]], at: Moment
+    ) -> str:
         manifest = Manifest(
             job_uid=place.uid,
             stage=place.stage,

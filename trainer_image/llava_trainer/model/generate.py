@@ -68,13 +68,14 @@ def answer(
         numbers = order[start : start + batch_size]
         batch = [prompts[i] for i in numbers]
         with torch.inference_mode():
-            rows = _encode(model, dict.fromkeys(name for prompt in batch for name in prompt.images), rows, read_images)
+            names = list(dict.fromkeys(name for prompt in batch for name in prompt.images))
+            rows = _encode(model, names, known=rows, read_images=read_images)
             answers = _decode(model, _pad([_embed(model, prompt, rows) for prompt in batch]), stopping)
         yield from zip(numbers, answers, strict=True)
 
 
 def _encode(
-    model: Llava, names: dict[str, None], known: dict[str, torch.Tensor], read_images: ReadImages
+    model: Llava, names: Sequence[str], *, known: dict[str, torch.Tensor], read_images: ReadImages
 ) -> dict[str, torch.Tensor]:
     """Rows of each image, [P, D]; only those of the batch before are kept in memory."""
     new = [name for name in names if name not in known]

@@ -1,4 +1,4 @@
-"""Knows the three files in which raw answers arrive (JSON, JSONL, xlsx) and how they are matched to a benchmark."""
+"""The three files in which raw answers arrive (JSON, JSONL, xlsx) and how they are matched to a benchmark."""
 
 from __future__ import annotations
 

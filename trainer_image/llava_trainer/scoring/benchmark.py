@@ -1,4 +1,4 @@
-"""Knows the TSV format of MMBench and CCBench: its columns, its rotations, and its images that refer to other rows."""
+"""The TSV format of MMBench and CCBench: its columns, its rotations, and its images that refer to other rows."""
 
 from __future__ import annotations
 
@@ -241,10 +241,10 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
     if len(records) < 2:
         raise BadData(f"{path} has no rows; give a TSV with a line of column names and a line per question")
     columns = _check_columns(path, records[0][1])
-    return columns, [_row(path, columns, line, cells) for line, cells in records[1:]]
+    return columns, [_row(path, columns, line=line, cells=cells) for line, cells in records[1:]]
 
 
-def _row(path: Path, columns: tuple[str, ...], line: int, cells: list[str]) -> _Row:
+def _row(path: Path, columns: tuple[str, ...], *, line: int, cells: list[str]) -> _Row:
     if len(cells) > len(columns):
         raise BadData(
             f"{path} line {line}: {len(cells)} columns, but the first line names {len(columns)}; check the tabs"

@@ -1,4 +1,4 @@
-"""Knows the words of a benchmark prompt: what stands between the image and the model's answer."""
+"""The words of a benchmark prompt: what stands between the image and the model's answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the files that an evaluation leaves behind: those that XTuner writes, and ours with both rules side by side."""
+"""The files that an evaluation leaves behind: those that XTuner writes, and ours with both rules side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how each peer reads an option letter out of a model's free answer, and when a question counts as right.
+"""How each peer reads an option letter out of a model's free answer, and when a question counts as right.
 
 Two rules are kept side by side, because the same answers score differently under each of them:
 

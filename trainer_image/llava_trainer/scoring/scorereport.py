@@ -1,4 +1,4 @@
-"""Knows what a scored benchmark says, as JSON and as a table with both rules side by side, and how files get there."""
+"""What a scored benchmark says, as JSON and as a table with both rules side by side, and how files get there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how graded questions become scores by ability and category, and how these are printed."""
+"""How graded questions become scores by ability and category, and how these are printed."""
 
 from __future__ import annotations
 

@@ -56,6 +56,6 @@ def read_metadata(folder: Path) -> Metadata:
     try:
         return Metadata(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise MissingInput(f"{path}: is missing; give a model that `llava convert` wrote.") from error
+        raise MissingInput(f"{path}: is missing; give a folder that the convert stage wrote.") from error
     except (OSError, ValueError, TypeError) as error:
         raise BadData(f"{path}: cannot be read ({error}); export the model again.") from error
