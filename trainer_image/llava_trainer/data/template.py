@@ -77,6 +77,18 @@ def best_template(tokenizer: Tokenizer) -> PromptTemplate:
     return max(filter(fits, TEMPLATES.values()), key=rank, default=TEMPLATES["vicuna"])
 
 
+# System texts that two templates share.
+_CURIOUS_USER: Final = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions. {system}\n "
+)
+_CODER: Final = (
+    "You are an AI programming assistant, utilizing the DeepSeek Coder model, developed by "
+    "DeepSeekCompany, and you only answer questions related to computer science. For politically "
+    "sensitive questions, security and privacy issues, and other non-computer science questions, you "
+    "will refuse to answer. {system}\n"
+)
+
 _ALL: Final = (
     PromptTemplate(
         "default",
@@ -173,10 +185,7 @@ _ALL: Final = (
     PromptTemplate(
         "wizardlm",
         "USER: {input} ASSISTANT:",
-        system=(
-            "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
-            "helpful, detailed, and polite answers to the user's questions. {system}\n "
-        ),
+        system=_CURIOUS_USER,
         separator="\n",
     ),
     PromptTemplate(
@@ -191,32 +200,19 @@ _ALL: Final = (
     PromptTemplate(
         "vicuna",
         "USER: {input} ASSISTANT:",
-        system=(
-            "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
-            "helpful, detailed, and polite answers to the user's questions. {system}\n "
-        ),
+        system=_CURIOUS_USER,
         separator="\n",
     ),
     PromptTemplate(
         "deepseek_coder",
         "### Instruction:\n{input}\n### Response:\n",
-        system=(
-            "You are an AI programming assistant, utilizing the DeepSeek Coder model, developed by "
-            "DeepSeekCompany, and you only answer questions related to computer science. For politically "
-            "sensitive questions, security and privacy issues, and other non-computer science questions, you "
-            "will refuse to answer. {system}\n"
-        ),
+        system=_CODER,
         separator="\n",
     ),
     PromptTemplate(
         "deepseekcoder",
         "### Instruction:\n{input}\n### Response:\n",
-        system=(
-            "You are an AI programming assistant, utilizing the DeepSeek Coder model, developed by "
-            "DeepSeekCompany, and you only answer questions related to computer science. For politically "
-            "sensitive questions, security and privacy issues, and other non-computer science questions, you "
-            "will refuse to answer. {system}\n"
-        ),
+        system=_CODER,
         separator="\n",
     ),
     PromptTemplate(
