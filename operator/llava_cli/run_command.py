@@ -102,7 +102,7 @@ def _write_report(folder: Path, view: RunView) -> None:
 
 
 def _conclude(status: JobStatus, backend: LocalBackend, *, request: RunRequest, view: RunView, came: int | None) -> int:
-    stage = next((stage for stage in status.stages if stage.name == status.current_stage), None)
+    stage = status.stage(status.current_stage)
     if status.phase is Phase.SUCCEEDED:
         return causes.SUCCEEDED.exit_code
     if status.phase is Phase.FAILED:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from llava_cli.run_summary import RunSummary
-from llava_contract.v1alpha1.status import JobStatus, StageStatus
+from llava_contract.v1alpha1.status import JobStatus
 from llava_operator.core.events import Event
 
 __all__ = ["JsonView", "RunView", "TerminalView", "choose_view"]
@@ -44,10 +44,6 @@ def choose_view() -> RunView:
     return TerminalView() if sys.stdout.isatty() else JsonView()
 
 
-def _current(status: JobStatus) -> StageStatus | None:
-    return next((stage for stage in status.stages if stage.name == status.current_stage), None)
-
-
 class TerminalView:
     """Stage, bar, steps, loss and the time that is left, on the last line of the terminal."""
 
@@ -73,7 +69,7 @@ class TerminalView:
 
     def show(self, status: JobStatus) -> None:
         """Move the line."""
-        stage, progress = _current(status), status.progress
+        stage, progress = status.stage(status.current_stage), status.progress
         if stage is None:
             return
         words = [] if progress is None else [progress.summary]
@@ -125,7 +121,7 @@ class JsonView:
 
     def show(self, status: JobStatus) -> None:
         """Print what changed since the last line; nothing when nothing did."""
-        stage, progress = _current(status), status.progress
+        stage, progress = status.stage(status.current_stage), status.progress
         line: dict[str, Any] = {"event": "progress", "phase": status.phase, "restarts": status.restarts}
         if stage is not None:
             line |= {"stage": stage.name, "attempt": stage.attempt, "state": stage.state}

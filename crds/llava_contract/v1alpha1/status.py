@@ -64,6 +64,11 @@ class StageState(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
+    @property
+    def is_active(self) -> bool:
+        """Whether status wants the stage's attempt to be alive."""
+        return self in (StageState.STARTING, StageState.RUNNING)
+
 
 class ConditionStatus(StrEnum):
     """Whether a condition holds."""
@@ -186,3 +191,7 @@ class JobStatus(Schema):
     """What the stages made: name to URI."""
     results: dict[str, float] = Field(default_factory=dict)
     """Scores by benchmark and rule."""
+
+    def stage(self, name: str | None) -> StageStatus | None:
+        """Find a stage by name; None for one that was never looked at."""
+        return next((stage for stage in self.stages if stage.name == name), None)

@@ -17,8 +17,6 @@ __all__ = [
     "Suspend", "Wait",
 ]  # fmt: skip
 
-_ACTIVE = (StageState.STARTING, StageState.RUNNING)
-
 
 @dataclass(frozen=True)
 class StartAttempt:
@@ -109,7 +107,7 @@ class Situation:
     def stage(self) -> StageStatus | None:
         """Status of that stage."""
         planned = self.stage_plan
-        return next((stage for stage in self.status.stages if planned and stage.name == planned.stage), None)
+        return self.status.stage(planned.stage) if planned else None
 
     @property
     def attempt(self) -> ObservedAttempt | None:
@@ -120,4 +118,4 @@ class Situation:
     def wanted_child(self) -> str | None:
         """Name of the one attempt that may be alive; None when none may."""
         stage = self.stage
-        return stage.job_name if stage and stage.state in _ACTIVE else None
+        return stage.job_name if stage and stage.state.is_active else None

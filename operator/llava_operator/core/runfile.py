@@ -35,7 +35,8 @@ _DEFAULT_SAVE_STEPS = 500
 def run_config(job: Job, planned: StagePlan) -> RunConfig:
     """Write the configuration of the attempt that status names for this stage; InvalidSpec names a missing value."""
     spec = job.spec
-    stage = next(stage for stage in job.status.stages if stage.name == planned.stage)
+    stage = job.status.stage(planned.stage)
+    assert stage is not None, f"status names no attempt at {planned.stage}"
     before = _resume_before(stage)
     return RunConfig(
         job=JobRef(namespace=job.key.namespace, name=job.key.name, uid=job.uid),

@@ -38,8 +38,6 @@ from llava_operator.core.plan import Plan
 
 __all__ = ["applied", "latched", "reopened"]
 
-_ACTIVE = (StageState.STARTING, StageState.RUNNING)
-
 
 def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime) -> JobStatus:
     """Write down what was seen: every planned stage, commits of the attempts, and the progress of a running one."""
@@ -49,7 +47,7 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
     status = status.model_copy(update={"stages": stages})
     for stage in status.stages:
         attempt = observed.child(stage.job_name)
-        if attempt and attempt.state is AttemptState.RUNNING and stage.state in _ACTIVE:
+        if attempt and attempt.state is AttemptState.RUNNING and stage.state.is_active:
             return _running(status, attempt, generation=plan.generation, now=now)
     return status
 
@@ -195,13 +193,15 @@ def _finished(status: JobStatus, decision: FinishStage, *, plan: Plan, now: date
 def _suspended(status: JobStatus) -> JobStatus:
     """Leave the stage waiting, under the name of the attempt that is being stopped."""
     for stage in status.stages:
-        if stage.state in (*_ACTIVE, StageState.RESTARTING):
+        if stage.state.is_active or stage.state is StageState.RESTARTING:
             status = _with_stage(status, stage.name, state=StageState.WAITING)
     return status.model_copy(update={"phase": Phase.SUSPENDED, "progress": None})
 
 
 def _stage(status: JobStatus, name: str) -> StageStatus:
-    return next(stage for stage in status.stages if stage.name == name)
+    stage = status.stage(name)
+    assert stage is not None, f"{name} is not among {[known.name for known in status.stages]}"
+    return stage
 
 
 def _with_stage(status: JobStatus, name: str, **changes: Any) -> JobStatus:
