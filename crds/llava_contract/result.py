@@ -11,7 +11,15 @@ from pydantic import Field
 
 from llava_contract.schema import Schema, Uri
 
-__all__ = ["MAX_RESULT_BYTES", "Artifact", "CheckpointRef", "Progress", "StageResult"]
+__all__ = [
+    "MAX_RESULT_BYTES", "PROGRESS_FILE_ENV", "RESULT_FILE_ENV", "Artifact", "CheckpointRef", "Progress", "StageResult",
+]  # fmt: skip
+
+PROGRESS_FILE_ENV = "LLAVA_PROGRESS_FILE"
+"""Names the file in which rank 0 keeps its Progress; without it nobody is told."""
+
+RESULT_FILE_ENV = "LLAVA_RESULT_FILE"
+"""Names the file into which the launcher writes the StageResult; without it that is the container's message."""
 
 MAX_RESULT_BYTES = 4096
 """A container's termination message holds no more."""
@@ -57,7 +65,6 @@ class Progress(Schema):
     learning_rate: float | None = None
     grad_norm: float | None = None
     samples_per_second: float | None = None
-    tokens_per_second: float | None = None
     eta_seconds: float | None = None
     checkpoint: CheckpointRef | None = None
     time: datetime

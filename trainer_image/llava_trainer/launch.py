@@ -23,14 +23,12 @@ from typing import Final
 from pydantic import ValidationError
 
 from llava_contract import causes
-from llava_contract.result import Progress, StageResult
+from llava_contract.result import PROGRESS_FILE_ENV, RESULT_FILE_ENV, Progress, StageResult
 from llava_contract.run import RunConfig
 from llava_trainer.ranks import RANK_FOLDER_ENV, RankFolder
-from llava_trainer.tracking.progress import PROGRESS_FILE_ENV
 
 __all__ = ["Failure", "Gang", "blame", "main"]
 
-RESULT_FILE_ENV: Final = "LLAVA_RESULT_FILE"
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 _FORWARDED: Final = {signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGINT, signal.SIGHUP: signal.SIGTERM}
 _RENDEZVOUS_TIMEOUT_S: Final = 900

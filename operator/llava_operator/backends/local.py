@@ -15,11 +15,11 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from llava_contract import causes
-from llava_contract.result import Progress, StageResult
+from llava_contract.result import PROGRESS_FILE_ENV, RESULT_FILE_ENV, Progress, StageResult
 from llava_contract.run import RunConfig
 from llava_contract.schema import Schema
 from llava_operator.backends.base import Attempt
-from llava_operator.backends.local_processes import RESULT_FILE_ENV, ProcessWatch, send_signal
+from llava_operator.backends.local_processes import ProcessWatch, send_signal
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import StagePlan
@@ -179,7 +179,7 @@ def _environment(folder: Path, plan: StagePlan) -> dict[str, str]:
     """Ours, without what another gang's launcher may have left in it."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("PET_") and k not in _RANK_VARIABLES}
     defaults = {**_VARIABLES, **(_CPU_VARIABLES if plan.is_cpu_job else {})}
-    files = {RESULT_FILE_ENV: str(folder / "result.json"), "LLAVA_PROGRESS_FILE": str(folder / "progress.json")}
+    files = {RESULT_FILE_ENV: str(folder / "result.json"), PROGRESS_FILE_ENV: str(folder / "progress.json")}
     hidden = {} if plan.gpus_per_worker else {"CUDA_VISIBLE_DEVICES": ""}
     return {**defaults, **own, **files, **hidden}
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["RESULT_FILE_ENV", "ProcessWatch", "send_signal"]
+from llava_contract.result import RESULT_FILE_ENV
 
-RESULT_FILE_ENV: Final = "LLAVA_RESULT_FILE"
+__all__ = ["ProcessWatch", "send_signal"]
+
 _PROC: Final = Path("/proc")
 _STATE, _START_TIME = 0, 19
 """Places in /proc/<pid>/stat, counted after the command's name."""

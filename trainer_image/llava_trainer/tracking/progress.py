@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from llava_contract.result import CheckpointRef, Progress
+from llava_contract.result import PROGRESS_FILE_ENV, CheckpointRef, Progress
 from llava_trainer.ranks import StopFlag
 
 __all__ = ["Measured", "ProgressWriter", "StageContext"]
 
-PROGRESS_FILE_ENV: Final = "LLAVA_PROGRESS_FILE"
 _INTERVAL_S: Final = 1.0
 
 
@@ -30,7 +29,6 @@ class Measured:
     learning_rate: float | None = None
     grad_norm: float | None = None
     samples_per_second: float | None = None
-    tokens_per_second: float | None = None
 
 
 @dataclass
@@ -70,7 +68,6 @@ class ProgressWriter:
             learning_rate=measured.learning_rate,
             grad_norm=measured.grad_norm,
             samples_per_second=measured.samples_per_second,
-            tokens_per_second=measured.tokens_per_second,
             eta_seconds=self._eta_s(now, step, total_steps),
             checkpoint=self._checkpoint,
             time=datetime.now(UTC),
