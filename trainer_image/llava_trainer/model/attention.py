@@ -34,6 +34,8 @@ class _Rules:
 
 def register() -> str:
     """Make packed attention known to transformers and return its name."""
+    # cuDNN builds a plan for every new length, 0.1 s each; lengths hardly ever repeat in a pack.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     AttentionInterface.register(PACKED, packed_attention)
     return PACKED
 
