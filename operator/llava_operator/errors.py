@@ -9,6 +9,9 @@ OperatorError
 ├── NoSpace            the directory's file system is full
 ├── Unsupported        something that only a cluster can do
 ├── CannotStart        the operating system refused to start a process
+├── Conflict           somebody else wrote the object in between
+├── Transient          the API server is busy or out of reach; the same call may succeed later
+├── NotLeader          this replica may not change anything (any more)
 ├── JobFailed          a job ended as Failed; carries the failure's own cause
 └── Interrupted        Ctrl-C, or SIGTERM with the cause that belongs to it
 """
@@ -18,8 +21,8 @@ from __future__ import annotations
 from llava_contract import causes
 
 __all__ = [
-    "AnotherSpec", "CannotStart", "DirectoryBusy", "Interrupted", "InvalidSpec", "JobFailed", "NoSpace",
-    "OperatorError", "StateUnreadable", "Unsupported", "Unwritable",
+    "AnotherSpec", "CannotStart", "Conflict", "DirectoryBusy", "Interrupted", "InvalidSpec", "JobFailed", "NoSpace",
+    "NotLeader", "OperatorError", "StateUnreadable", "Transient", "Unsupported", "Unwritable",
 ]  # fmt: skip
 
 
@@ -73,6 +76,24 @@ class Unsupported(OperatorError):
 
 class CannotStart(OperatorError):
     """The operating system refused to start a process."""
+
+    cause = causes.INFRASTRUCTURE
+
+
+class Conflict(OperatorError):
+    """Somebody else wrote the object in between."""
+
+    cause = causes.INFRASTRUCTURE
+
+
+class Transient(OperatorError):
+    """The API server is busy or out of reach; the same call may succeed later."""
+
+    cause = causes.INFRASTRUCTURE
+
+
+class NotLeader(OperatorError):
+    """This replica may not change anything (any more)."""
 
     cause = causes.INFRASTRUCTURE
 
