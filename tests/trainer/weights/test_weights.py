@@ -100,3 +100,9 @@ def test_a_cut_off_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(whole[:-8])
     with pytest.raises(BadData, match=r"model\.safetensors"):
         open_weights(tmp_path)
+
+
+def test_others_may_read_what_was_written(tmp_path: Path) -> None:
+    write_weights(tmp_path, [("a", torch.zeros(2))])
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode

@@ -30,7 +30,7 @@ def write_weights(
 
     def flush() -> None:
         nonlocal waiting, waiting_bytes
-        save_file(waiting, _draft(folder, len(shards)), metadata={"format": "pt"})
+        _save(waiting, _draft(folder, len(shards)))
         shards.append(list(waiting))
         waiting, waiting_bytes = {}, 0
 
@@ -47,6 +47,14 @@ def write_weights(
     flush()
     _name_shards(folder, shards, total_bytes)
     return [name for names in shards for name in names]
+
+
+def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Write one file with the rights that this process gives to any other; safetensors alone leaves it to its owner."""
+    file.touch()
+    rights = file.stat().st_mode
+    save_file(tensors, file, metadata={"format": "pt"})
+    file.chmod(rights)
 
 
 def _draft(folder: Path, index: int) -> Path:
