@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from llava_contract.v1alpha1.evaljob import EvaluatedModel, LlavaEvalJob
+    from llava_contract.v1alpha1.pods import EnvVar
     from llava_contract.v1alpha1.storage import StorageSpec
     from llava_contract.v1alpha1.training import DeepspeedSpec, TrainStageSpec, TuningSpec
     from llava_contract.v1alpha1.trainjob import LlavaTrainJob, LlavaTrainJobSpec
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Rule"]
 
+_GANG_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+_GANG_PREFIXES = ("PET_", "MASTER_", "LLAVA_")
 _ADAPTER_MODES = ("lora", "qlora")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -125,6 +128,33 @@ RANKS_ON_CPUS: Final = Rule(
     _counts_ranks_on_cpus_only,
     "ranksPerWorker needs gpusPerWorker: 0; with GPUs there is one rank a GPU",
     ("ranksPerWorker",),
+)
+
+
+def _leaves_the_gang_alone(variable: EnvVar) -> bool:
+    return variable.name not in _GANG_NAMES and not variable.name.startswith(_GANG_PREFIXES)
+
+
+RESERVED_ENV: Final = Rule(
+    "reserved-env",
+    "!(self.name in ['RANK', 'LOCAL_RANK', 'WORLD_SIZE'] || self.name.startsWith('PET_') "
+    "|| self.name.startsWith('MASTER_') || self.name.startsWith('LLAVA_'))",
+    _leaves_the_gang_alone,
+    "PET_*, MASTER_*, LLAVA_*, RANK, LOCAL_RANK and WORLD_SIZE say who is who in the gang; choose another name",
+    ("name",),
+)
+
+
+def _has_one_value(variable: EnvVar) -> bool:
+    return variable.value is None or variable.value_from is None
+
+
+ONE_ENV_VALUE: Final = Rule(
+    "one-env-value",
+    "!has(self.value) || !has(self.valueFrom)",
+    _has_one_value,
+    "write value or valueFrom, not both",
+    ("valueFrom",),
 )
 
 

@@ -58,7 +58,8 @@ def test_every_node_is_structural(resource: Resource) -> None:
     allowed = {
         "type", "description", "properties", "required", "items", "additionalProperties", "enum", "default", "format",
         "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern", "minItems",
-        "maxItems", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
+        "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
     }  # fmt: skip
     for path, node in nodes(schema_of(resource.model)):
         assert set(node) <= allowed, path
@@ -80,8 +81,19 @@ def test_the_spec_is_bounded_everywhere(resource: Resource) -> None:
             assert "maxLength" in node or "enum" in node, path
         if node["type"] == "array":
             assert node["maxItems"] <= 64, path
+        if "additionalProperties" in node:
+            assert node["maxProperties"] <= 64, path
         if node["type"] in ("integer", "number"):
             assert {"minimum", "maximum"} <= set(node), path
+
+
+@each_resource
+def test_only_affinity_and_volumes_are_open_and_no_rule_reads_them(resource: Resource) -> None:
+    named = list(nodes(schema_of(resource.model)))
+    is_open = {path.rpartition(".")[2] for path, node in named if "x-kubernetes-preserve-unknown-fields" in node}
+    assert is_open == {"affinity", "volumes[]"}
+    texts = [rule["rule"] for _, node in named for rule in node.get("x-kubernetes-validations", ())]
+    assert not any(name in text for text in texts for name in ("affinity", "volumes"))
 
 
 @each_resource
@@ -91,8 +103,10 @@ def test_lists_say_how_they_merge(resource: Resource) -> None:
         for path, node in nodes(schema_of(resource.model))
         if node.get("x-kubernetes-list-type") == "map"
     }
+    overlays = (".spec.workers.podTemplate", ".spec.workers.cpu.podTemplate")
     assert keyed == {
-        ".spec.evaluate.benchmarks": ["name"], ".status.stages": ["name"], ".status.conditions": ["type"]
+        ".spec.evaluate.benchmarks": ["name"], ".status.stages": ["name"], ".status.conditions": ["type"],
+        **{f"{overlay}.{name}": ["name"] for overlay in overlays for name in ("env", "volumes")},
     }  # fmt: skip
     assert all(
         node["x-kubernetes-list-type"] for _, node in nodes(schema_of(resource.model)) if node["type"] == "array"

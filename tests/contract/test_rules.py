@@ -18,6 +18,7 @@ from support.specs import EVAL, PLAIN, RECIPE, changed, with_defaults
 ALL = {rule.name: rule for rule in vars(rules).values() if isinstance(rule, Rule)}
 LORA = {"rank": 1, "alpha": 1}
 A = "(absent)"
+ENV = "spec.workers.podTemplate.env.0"
 
 # rule, path of the object that the rule is about, change to PLAIN, whether the rule holds
 ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
@@ -50,6 +51,28 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("ranks-on-cpus", "spec.workers", {"spec.workers": {"gpusPerWorker": 2}}, True),
     ("ranks-on-cpus", "spec.workers", {"spec.workers": {"ranksPerWorker": 2}}, False),
     ("ranks-on-cpus", "spec.workers", {"spec.workers.gpusPerWorker": 2}, False),
+    *(
+        (
+            "reserved-env",
+            ENV,
+            {"spec.workers.podTemplate.env": [{"name": name}]},
+            name in ("RANKS", "PET", "NCCL_DEBUG"),
+        )
+        for name in (
+            "RANKS",
+            "PET",
+            "NCCL_DEBUG",
+            "RANK",
+            "LOCAL_RANK",
+            "WORLD_SIZE",
+            "PET_NNODES",
+            "MASTER_ADDR",
+            "LLAVA_RESULT_FILE",
+        )
+    ),
+    ("one-env-value", ENV, {"spec.workers.podTemplate.env": [{"name": "A", "value": "1"}]}, True),
+    ("one-env-value", ENV, {"spec.workers.podTemplate.env": [{"name": "A", "valueFrom": {}}]}, True),
+    ("one-env-value", ENV, {"spec.workers.podTemplate.env": [{"name": "A", "value": "", "valueFrom": {}}]}, False),
     ("s3-settings", "spec.storage", {}, True),
     ("s3-settings", "spec.storage", {"spec.storage": {"uri": "s3://b", "region": "eu"}}, True),
     ("s3-settings", "spec.storage", {"spec.storage.region": "eu"}, False),
@@ -120,7 +143,7 @@ def test_cel_and_python_agree(name: str, path: str, change: dict[str, Any], hold
     body = changed(base, change)
     value = with_defaults(schema_of(model), body)
     for key in filter(None, path.split(".")):
-        value = value[key]
+        value = value[int(key) if key.isdigit() else key]
     assert (evaluate_cel(ALL[name], value), holds_in_python(ALL[name], model, body)) == (holds, holds)
 
 
