@@ -1,0 +1,223 @@
+"""What the watches have shown so far: the latest body of each object, last words of those that went, what was listed.
+
+A watch loses deletions when it has to list anew. Nothing here is therefore believed before an act: `refresh` takes a
+live list, and what is missing from it departs as if its deletion had been seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from threading import RLock
+from typing import Any, Final
+
+__all__ = ["OWNER_UID", "Body", "JobKey", "Kind", "Store", "Stored", "owner_uid"]
+
+Body = Mapping[str, Any]
+
+OWNER_UID: Final = "llava.dev/owner-uid"
+"""Label of everything that the operator makes: UID of the resource that it belongs to."""
+_KEEP_DEPARTED_S: Final = 900.0
+"""How long a departed child is remembered; its evidence reaches status within seconds."""
+
+
+class Kind(StrEnum):
+    """The kinds that are watched, by their plural."""
+
+    TRAIN_JOB = "llavatrainjobs"
+    EVAL_JOB = "llavaevaljobs"
+    PYTORCH_JOB = "pytorchjobs"
+    POD = "pods"
+
+    @property
+    def is_job(self) -> bool:
+        """Whether users write it; the others are children."""
+        return self in (Kind.TRAIN_JOB, Kind.EVAL_JOB)
+
+
+@dataclass(frozen=True, order=True)
+class JobKey:
+    """Which resource of a user is to be looked at."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object as last seen; a departed one keeps its last body."""
+
+    kind: Kind
+    body: Body
+    departed_at: float | None = None
+    """Monotonic seconds; None while it exists."""
+
+    @property
+    def uid(self) -> str:
+        """Its identity; a name may come back, a UID never does."""
+        return str(self.body["metadata"]["uid"])
+
+    @property
+    def version(self) -> int:
+        """Its resourceVersion, which orders the bodies of one object."""
+        return int(self.body["metadata"].get("resourceVersion") or 0)
+
+    @property
+    def owner(self) -> str:
+        """UID of the user's resource that it belongs to: itself, or what its label says."""
+        return self.uid if self.kind.is_job else owner_uid(self.body)
+
+
+def owner_uid(body: Body) -> str:
+    """Read the label of a child; empty when it has none."""
+    return str((body["metadata"].get("labels") or {}).get(OWNER_UID, ""))
+
+
+@dataclass
+class Store:
+    """Objects by UID, from several threads."""
+
+    clock: Callable[[], float]
+    _objects: dict[str, Stored] = field(default_factory=dict)
+    _family: dict[str, set[str]] = field(default_factory=dict)
+    """UIDs by their owner's UID."""
+    _listed: set[Kind] = field(default_factory=set)
+    _lock: RLock = field(default_factory=RLock)
+
+    def mark_listed(self, *kinds: Kind) -> None:
+        """Say that all objects of these kinds have been seen at least once."""
+        with self._lock:
+            self._listed.update(kinds)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every kind has been listed; before that nothing may be concluded from an absence."""
+        with self._lock:
+            return self._listed == set(Kind)
+
+    def put(self, kind: Kind, body: Body) -> None:
+        """Take a body from a list or a watch; ignored are older ones than the known, and those of departed objects."""
+        fresh = Stored(kind, _trimmed(body))
+        if not fresh.owner:
+            return
+        with self._lock:
+            known = self._objects.get(fresh.uid)
+            if known is None:
+                self._insert(fresh)
+            elif known.departed_at is None and fresh.version >= known.version:
+                self._insert(Stored(kind, with_evidence(known.body, fresh.body)))
+
+    def remove(self, kind: Kind, body: Body) -> None:
+        """Take the last body of a deleted object; a child's is remembered, a job takes its whole family along."""
+        gone = Stored(kind, _trimmed(body), departed_at=self.clock())
+        with self._lock:
+            if kind.is_job:
+                for uid in self._family.pop(gone.uid, set()):
+                    self._objects.pop(uid, None)
+                return
+            if gone.owner not in self._objects:
+                return
+            known = self._objects.get(gone.uid)
+            last = with_evidence(known.body, gone.body) if known else gone.body
+            self._insert(Stored(kind, last, departed_at=gone.departed_at))
+
+    def refresh(self, kind: Kind, owner: str, *, live: Callable[[], Iterable[Body]]) -> None:
+        """List an owner's children of a kind; those known before the list began and missing from it depart."""
+        before = [child.uid for child in self.children(kind, owner)]
+        listed = list(live())
+        present = {str(body["metadata"]["uid"]) for body in listed}
+        with self._lock:
+            for body in listed:
+                self.put(kind, body)
+            for uid in before:
+                ghost = self._objects.get(uid)
+                if ghost is not None and uid not in present:
+                    self.remove(kind, ghost.body)
+            self._forget_departed(owner)
+
+    def children(self, kind: Kind, owner: str) -> list[Stored]:
+        """Give the owner's children that exist, by name."""
+        return [child for child in self._all(kind, owner) if child.departed_at is None]
+
+    def departed(self, kind: Kind, owner: str) -> list[Stored]:
+        """Give the owner's children that are gone, with what they said last."""
+        return [child for child in self._all(kind, owner) if child.departed_at is not None]
+
+    def owner_key(self, kind: Kind, body: Body) -> JobKey | None:
+        """Tell whose object it is; None when that resource is not known (any more)."""
+        if kind.is_job:
+            return _key(Stored(kind, body))
+        with self._lock:
+            owner = self._objects.get(owner_uid(body))
+        return _key(owner) if owner else None
+
+    def uids(self, key: JobKey) -> list[str]:
+        """Give the UIDs known under a key: one, or more when a deletion was missed."""
+        with self._lock:
+            return [uid for uid, stored in self._objects.items() if stored.kind is key.kind and _key(stored) == key]
+
+    def forget(self, uid: str) -> None:
+        """Drop a user's resource that a read found gone."""
+        with self._lock:
+            if (stored := self._objects.get(uid)) is not None:
+                self.remove(stored.kind, stored.body)
+
+    def jobs(self) -> list[JobKey]:
+        """Give the keys of all users' resources."""
+        with self._lock:
+            return sorted(_key(stored) for stored in self._objects.values() if stored.kind.is_job)
+
+    def _all(self, kind: Kind, owner: str) -> list[Stored]:
+        with self._lock:
+            family = [self._objects[uid] for uid in self._family.get(owner, ())]
+        return sorted((s for s in family if s.kind is kind), key=lambda s: str(s.body["metadata"]["name"]))
+
+    def _insert(self, stored: Stored) -> None:
+        self._objects[stored.uid] = stored
+        self._family.setdefault(stored.owner, set()).add(stored.uid)
+
+    def _forget_departed(self, owner: str) -> None:
+        family = self._family.get(owner, set())
+        for uid in list(family):
+            left = self._objects[uid].departed_at
+            if left is not None and self.clock() - left > _KEEP_DEPARTED_S:
+                family.discard(uid)
+                del self._objects[uid]
+
+
+def with_evidence(older: Body, newer: Body) -> Body:
+    """Carry into a newer body what an older one of the same pod said about its end and the newer one does not say."""
+    old, new = older.get("status") or {}, newer.get("status") or {}
+    kept = {
+        "containerStatuses": _kept(old, new, field_name="containerStatuses", key="name", tells=_is_terminated),
+        "conditions": _kept(old, new, field_name="conditions", key="type", tells=_is_disruption),
+    }
+    return {**newer, "status": {**new, **{name: rows for name, rows in kept.items() if rows}}}
+
+
+def _kept(old: Body, new: Body, *, field_name: str, key: str, tells: Callable[[Body], bool]) -> list[Body]:
+    rows = list(new.get(field_name) or [])
+    told = {row.get(key) for row in rows if tells(row)}
+    missing = {row.get(key): row for row in old.get(field_name) or [] if tells(row) and row.get(key) not in told}
+    return [row for row in rows if row.get(key) not in missing] + list(missing.values())
+
+
+def _is_terminated(row: Body) -> bool:
+    return bool((row.get("state") or {}).get("terminated"))
+
+
+def _is_disruption(row: Body) -> bool:
+    return row.get("type") == "DisruptionTarget" and row.get("status") == "True"
+
+
+def _key(stored: Stored) -> JobKey:
+    meta = stored.body["metadata"]
+    return JobKey(stored.kind, str(meta["namespace"]), str(meta["name"]))
+
+
+def _trimmed(body: Body) -> Body:
+    """Leave out what is large and never read: a thousand jobs have to fit into a small container."""
+    meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": meta}
