@@ -19,9 +19,12 @@ from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
 
 __all__ = [
-    "ConvertTask", "EvaluateTask", "JobRef", "ModelParts", "PrepareTask", "PreparedSetConfig", "RunConfig", "Stage",
-    "StorageTarget", "TrainTask",
+    "CACHE_DIR_ENV", "ConvertTask", "EvaluateTask", "JobRef", "ModelParts", "PrepareTask", "PreparedSetConfig",
+    "RunConfig", "Stage", "StorageTarget", "TrainTask",
 ]  # fmt: skip
+
+CACHE_DIR_ENV = "LLAVA_CACHE_DIR"
+"""Names the folder where copies of weights, data and checkpoints from s3:// lie; it may outlive attempts."""
 
 
 class Stage(StrEnum):

@@ -1,4 +1,4 @@
-"""What the trainer's tests share: a process group of one rank, for code that speaks to its gang."""
+"""What the trainer's tests share: a process group of one rank, for code that speaks to its gang, and an S3 server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from llava_trainer.ranks import Ranks
+from support.s3_server import S3Server, s3_server
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +22,19 @@ def alone() -> Iterator[Ranks]:
         join_gang(ranks, timeout_s=60)
         yield ranks
         leave_gang()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One server for all tests of this process; whoever asks first waits for its start."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_owner(s3: S3Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, with its owner's credentials and an empty cache in this process's environment."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LLAVA_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    return s3

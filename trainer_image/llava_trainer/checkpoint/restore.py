@@ -185,7 +185,7 @@ def _problem(storage: Storage, path: str, file: StoredFile) -> str:
                 return f"{file.name} has another SHA-256 than its manifest says"
         with safe_open(local, framework="pt"):
             return ""
-    except FileNotFoundError:
+    except (FileNotFoundError, MissingInput):
         return f"{file.name} is missing"
     except SafetensorError as error:
         return f"{file.name} is no safetensors file ({error})"

@@ -42,7 +42,7 @@ def prepare_set(
     wording: Wording,
     *,
     settings: ImageSettings,
-    folder: Path,
+    folder: Path | Place,
     progress: Callable[[int, int], None] | None = None,
 ) -> PreparedSet:
     """Write `folder`/images/<key> and `folder`/tokens/<key>, or find them there.
@@ -50,10 +50,11 @@ def prepare_set(
     Bad rows are left out and named in the audit; whether they are too many is for the caller to say (Audit.require).
     `progress(done, total)` is called after each row of a walk. Raises BadData when no row is left to train on.
     """
+    home = folder if isinstance(folder, Place) else Place(folder)
     survey = _take_survey(sources)
     image_key = _digest(["images v1", survey.images, settings.digest])
     token_key = _digest(["tokens v1", survey.annotations, wording.digest, image_key])
-    images, tokens = Place(folder / "images" / image_key), Place(folder / "tokens" / token_key)
+    images, tokens = home.below(f"images/{image_key}"), home.below(f"tokens/{token_key}")
     had_images, had_tokens = images.manifest() is not None, tokens.manifest() is not None
     if not (had_images and had_tokens):
         gallery = _Gallery(images, settings, survey)

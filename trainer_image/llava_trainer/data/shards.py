@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.sample import Sample
 from llava_trainer.errors import CorruptState, MissingInput
+from llava_trainer.storage import Storage, open_storage
 from llava_trainer.storage.answers import Access, translated
 
 __all__ = ["ImageSet", "ImageWriter", "Place", "TokenSet", "TokenWriter"]
@@ -31,34 +32,43 @@ _PART_BYTES: Final = 128 << 20
 _IMAGES_A_GROUP: Final = 4
 """One random read decodes a group: 1 costs too much metadata, 8 a millisecond and a half an image."""
 _SAMPLES_A_GROUP: Final = 32
+_DISK: Final = pafs.LocalFileSystem(use_mmap=True)
 _MANIFEST: Final = "manifest.json"
 _INDEX: Final = "index.parquet"
 
 
 class Place:
-    """One set's folder on a pyarrow filesystem; the only thing here that touches files."""
+    """One set's folder in a storage; the only thing here that touches files.
 
-    def __init__(self, folder: str | Path, filesystem: pafs.FileSystem | None = None) -> None:
+    Parts are written on this machine and stored when they are whole, and read where the storage puts them.
+    """
+
+    def __init__(self, folder: str | Path, storage: Storage | None = None) -> None:
+        """`folder` is a path or URI inside the storage; without one, a path of this machine."""
+        self._storage = storage or open_storage("/")
         self.folder = str(folder)
-        self._fs = filesystem or pafs.LocalFileSystem(use_mmap=True)
+
+    def below(self, name: str) -> Place:
+        """The place of a set below this one."""
+        return Place(f"{self.folder}/{name}", self._storage)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of a finished set, None where there is none."""
-        if self._fs.get_file_info(self._path(_MANIFEST)).type != pafs.FileType.File:
+        try:
+            text = self._storage.read(self._path(_MANIFEST))
+        except MissingInput:
             return None
-        with self._fs.open_input_stream(self._path(_MANIFEST)) as stream:
-            text = stream.read()
         try:
             value: dict[str, Any] = json.loads(text)
         except ValueError as error:
             raise CorruptState(
-                f"{self._path(_MANIFEST)}: not valid JSON; delete {self.folder} to prepare it again."
+                f"{self.told(_MANIFEST)}: not valid JSON; delete {self.told()} to prepare it again."
             ) from error
         return value
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Make the set exist: written aside and moved, so that a reader never meets half a manifest."""
-        self._write(_MANIFEST, json.dumps(manifest, ensure_ascii=False).encode())
+        """Make the set exist: a reader never meets half a manifest."""
+        self._storage.write(self._path(_MANIFEST), json.dumps(manifest, ensure_ascii=False).encode())
 
     def table(self, name: str) -> pa.Table:
         """A whole small file."""
@@ -69,33 +79,34 @@ class Place:
         """Write a whole small file."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        self._write(name, sink.getvalue().to_pybytes())
+        self._storage.write(self._path(name), sink.getvalue().to_pybytes())
 
     def open_part(self, name: str) -> pq.ParquetFile:
         """Open one shard; CorruptState when it is not there or not whole."""
         try:
-            return pq.ParquetFile(self._fs.open_input_file(self._path(name)), pre_buffer=False)
-        except (OSError, pa.ArrowInvalid) as error:
+            file = _DISK.open_input_file(str(self._storage.local_path(self._path(name))))
+            return pq.ParquetFile(file, pre_buffer=False)
+        except (MissingInput, OSError, pa.ArrowInvalid) as error:
             raise CorruptState(
-                f"{self._path(name)}: prepared data are damaged ({error}); delete {self.folder}."
+                f"{self.told(name)}: prepared data are damaged ({error}); delete {self.told()}."
             ) from error
 
     def start_part(self, name: str) -> pa.NativeFile:
-        """A stream to a file beside `name`; `end_part` moves it into place."""
-        with translated(Access.WRITE, self.folder):
-            self._fs.create_dir(self.folder, recursive=True)
-            return self._fs.open_output_stream(self._path(f"{name}.tmp"))
+        """A stream to a draft of `name`; `end_part` stores it."""
+        draft = self._storage.draft(self._path(name))
+        with translated(Access.WRITE, self.told()):
+            return _DISK.open_output_stream(str(draft))
 
     def end_part(self, name: str) -> int:
-        """Move a finished part into place; gives its size in bytes."""
-        with translated(Access.WRITE, self.folder):
-            self._fs.move(self._path(f"{name}.tmp"), self._path(name))
-        return int(self._fs.get_file_info(self._path(name)).size)
+        """Store a finished part; gives its size in bytes."""
+        path = self._path(name)
+        size_bytes = self._storage.draft(path).stat().st_size
+        self._storage.adopt(path)
+        return size_bytes
 
-    def _write(self, name: str, content: bytes) -> None:
-        with translated(Access.WRITE, self.folder), self.start_part(name) as stream:
-            stream.write(content)
-        self.end_part(name)
+    def told(self, name: str = "") -> str:
+        """How people are told of the set or of a file in it."""
+        return self._storage.place(self._path(name)) if name else self._storage.place(self.folder)
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}"
@@ -127,7 +138,7 @@ class _PartWriter:
         if self._writer is None or self._stream is None:
             return
         name = self._name
-        with translated(Access.WRITE, self._place.folder):
+        with translated(Access.WRITE, self._place.told()):
             self._writer.close()
             self._stream.close()
         self.parts.append({"file": name, "rows": self._num_rows, "bytes": self._place.end_part(name)})
@@ -141,7 +152,7 @@ class _PartWriter:
     def _flush(self) -> None:
         if not self._rows:
             return
-        with translated(Access.WRITE, self._place.folder):
+        with translated(Access.WRITE, self._place.told()):
             if self._writer is None:
                 self._stream = self._place.start_part(self._name)
                 self._writer = pq.ParquetWriter(
@@ -252,7 +263,7 @@ def _open(place: str | Path | Place, kind: str, group: int) -> _Parts:
     place = place if isinstance(place, Place) else Place(place)
     manifest = place.manifest()
     if manifest is None or manifest.get("kind") != kind:
-        raise MissingInput(f"{place.folder}: holds no finished set of prepared {kind}; run the prepare stage first.")
+        raise MissingInput(f"{place.told()}: holds no finished set of prepared {kind}; run the prepare stage first.")
     return _Parts(place, manifest, group)
 
 

@@ -1,4 +1,4 @@
-"""`python -m llava_trainer.report DIR` writes the page and the plots of a job anew, however far it came."""
+"""`python -m llava_trainer.report DIR` (or s3://...) writes a job's page and plots anew, however far it came."""
 
 import sys
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     except LlavaError as error:
         print(error, file=sys.stderr)
         return error.cause.exit_code
-    print(storage.local_path(uri))
+    print(storage.place(uri))
     return 0
 
 

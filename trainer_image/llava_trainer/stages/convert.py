@@ -6,9 +6,7 @@ ever in memory.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -51,12 +49,12 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     if not task.checkpoints:
         raise InvalidSpec("convert: there is no checkpoint to convert; add a pretrain or finetune stage.")
     storage = open_storage(config.storage)
-    llm, tower = materialise(task.model.llm), materialise(task.model.vision_tower)
+    llm, tower = (materialise(uri, config.storage) for uri in (task.model.llm, task.model.vision_tower))
     trained = read_weights(storage, task.checkpoints[-1])
     _require_adapters(trained, {"llm": task.llm, "vision_tower": task.vision_tower})
     scaling = {"llm": _scaling(task.llm), "vision_tower": _scaling(task.vision_tower)}
     merged = fold_trained(_base(llm, tower, trained), trained, scaling=scaling)
-    with complete_or_absent(storage.local_path(_PLACE)) as draft:
+    with storage.new_folder(_PLACE) as draft:
         counted = _counted(merged, context, total=len(open_weights(llm).names) + len(open_weights(tower).names))
         write_folder(draft, counted, design=_design(task, llm, tower), metadata=_metadata(task, config.job.name))
     return StageResult(
@@ -136,20 +134,3 @@ def _metadata(task: ConvertTask, job: str) -> Metadata:
         vision_tower_mode=task.vision_tower.mode.value,
         job=job,
     )
-
-
-@contextmanager
-def complete_or_absent(target: Path) -> Iterator[Path]:
-    """Give a fresh folder that takes the place of `target` when the block succeeds and vanishes when it does not."""
-    draft, old = target.with_name(f".{target.name}-draft"), target.with_name(f".{target.name}-old")
-    for leftover in (draft, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        if target.exists():
-            target.rename(old)
-        draft.rename(target)
-    finally:
-        for leftover in (draft, old):
-            shutil.rmtree(leftover, ignore_errors=True)

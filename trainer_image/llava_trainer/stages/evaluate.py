@@ -17,7 +17,7 @@ from PIL import Image
 
 from llava_contract.causes import SUCCEEDED
 from llava_contract.result import Artifact, StageResult
-from llava_contract.run import EvaluateTask, RunConfig
+from llava_contract.run import EvaluateTask, RunConfig, StorageTarget
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.images import BadImage, ImageSettings, image_warnings, pixels, prepare
 from llava_trainer.data.sample import IMAGE
@@ -81,8 +81,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     task = config.task
     assert isinstance(task, EvaluateTask)
     storage = open_storage(config.storage)
-    benchmarks = [(source, _read(source)) for source in task.benchmarks]
-    speaker = _load(task)
+    benchmarks = [(source, _read(source, config.storage)) for source in task.benchmarks]
+    speaker = _load(task, config.storage)
     reports: dict[str, ScoreReport] = {}
     samples: list[SampleAnswer] = []
     num_done, num_all = 0, sum(len(benchmark.questions) for _, benchmark in benchmarks)
@@ -92,9 +92,9 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
             answers.append(answer)
             context.progress.report(num_done + len(answers), num_all, unit="question")
         num_done += len(answers)
-        work_dir = storage.local_path(f"{_PLACE}/{source.name}")
-        arguments = _arguments(speaker, source, task=task, work_dir=work_dir)
-        write_results(work_dir, benchmark, answers=answers, arguments=arguments, now=datetime.now())
+        arguments = _arguments(speaker, source, task=task, work_dir=storage.place(f"{_PLACE}/{source.name}"))
+        with storage.new_folder(f"{_PLACE}/{source.name}", keep_old=True) as work_dir:
+            write_results(work_dir, benchmark, answers=answers, arguments=arguments, now=datetime.now())
         samples += choose_samples(benchmark, answers)
         if benchmark.has_answers:
             reports[source.name] = score_answers(benchmark, answers)
@@ -102,20 +102,20 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     return _result(config, storage, reports)
 
 
-def _read(source: BenchmarkSource) -> Benchmark:
+def _read(source: BenchmarkSource, server: StorageTarget) -> Benchmark:
     """Read a benchmark under the name that its user gave it."""
-    benchmark = replace(read_benchmark(materialise(source.uri)), name=source.name)
+    benchmark = replace(read_benchmark(materialise(source.uri, server)), name=source.name)
     benchmark.check_images()
     return benchmark
 
 
-def _load(task: EvaluateTask) -> Speaker:
+def _load(task: EvaluateTask, server: StorageTarget | None = None) -> Speaker:
     """Load the model: in bf16 on a GPU, in fp32 on a CPU, where it answers alike in batches of any size."""
     import torch  # noqa: PLC0415
 
     from llava_trainer.model.export import load_export  # noqa: PLC0415
 
-    folder = materialise(task.model_uri)
+    folder = materialise(task.model_uri, server)
     metadata = read_metadata(folder)
     tokenizer = Tokenizer(folder)
     template = get_template(task.prompt_template or metadata.prompt_template)
@@ -170,11 +170,11 @@ def _pixels(pictures: Sequence[Image.Image], settings: ImageSettings) -> torch.T
     return torch.from_numpy(pixels(np.stack([np.asarray(picture) for picture in pictures]), settings))
 
 
-def _arguments(speaker: Speaker, source: BenchmarkSource, *, task: EvaluateTask, work_dir: Path) -> RunArguments:
+def _arguments(speaker: Speaker, source: BenchmarkSource, *, task: EvaluateTask, work_dir: str) -> RunArguments:
     return RunArguments(
         model_name_or_path=task.model_uri,
         data_path=source.uri,
-        work_dir=str(work_dir),
+        work_dir=work_dir,
         prompt_template=speaker.template.name,
         stop_words=speaker.template.must_be_pieces,
         torch_dtype=speaker.dtype,

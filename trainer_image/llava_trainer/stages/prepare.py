@@ -15,13 +15,14 @@ from typing import Final
 
 from llava_contract.causes import SUCCEEDED
 from llava_contract.result import Artifact, StageResult
-from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage
+from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.audit import Audit, Source, audit
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.prepared import PreparedSet, prepare_set
 from llava_trainer.data.sample import Wording
+from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData, LlavaError, MissingInput
@@ -70,9 +71,9 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     storage = open_storage(config.storage)
     storage.require_writable()
     storage.require_space(_MIN_FREE_BYTES)
-    parts = _check_model(task.model)
-    _check_benchmarks(task.benchmarks)
-    sources = {wanted.stage: _find_sources(wanted) for wanted in task.sets}
+    parts = _check_model(task.model, config.storage)
+    _check_benchmarks(task.benchmarks, config.storage)
+    sources = {wanted.stage: _find_sources(wanted, config.storage) for wanted in task.sets}
     prepared: dict[Stage, PreparedSet] = {}
     audits: dict[Stage, Audit] = {}
     try:
@@ -98,24 +99,25 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     )
 
 
-def _check_model(model: ModelParts) -> Parts:
+def _check_model(model: ModelParts, server: StorageTarget) -> Parts:
     """Find both folders with all that training will want of them, and a template that fits."""
-    llm, tower = _folder(model.llm, "spec.model.llm.uri"), _folder(model.vision_tower, "spec.model.visionTower.uri")
+    llm = _folder(model.llm, "spec.model.llm.uri", server=server)
+    tower = _folder(model.vision_tower, "spec.model.visionTower.uri", server=server)
     ImageSettings.from_folder(tower, pad_to_square=True)
     tokenizer = Tokenizer(llm)
     get_template(model.prompt_template).check(tokenizer)
     return Parts(llm, tower, tokenizer)
 
 
-def _found(uri: str, field: str) -> Path:
+def _found(uri: str, field: str, *, server: StorageTarget) -> Path:
     try:
-        return materialise(uri)
+        return materialise(uri, server)
     except LlavaError as error:
         raise type(error)(f"{field}: {error}") from error
 
 
-def _folder(uri: str, field: str) -> Path:
-    folder = _found(uri, field)
+def _folder(uri: str, field: str, *, server: StorageTarget) -> Path:
+    folder = _found(uri, field, server=server)
     if not (folder / "config.json").is_file():
         raise MissingInput(f"{field}: {folder} has no config.json; give a folder as save_pretrained writes it.")
     if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
@@ -123,10 +125,11 @@ def _folder(uri: str, field: str) -> Path:
     return folder
 
 
-def _check_benchmarks(benchmarks: list[BenchmarkSource]) -> None:
+def _check_benchmarks(benchmarks: list[BenchmarkSource], server: StorageTarget) -> None:
     """Read what the evaluation will ask, pictures included: a broken file must not be found after the training."""
     for number, benchmark in enumerate(benchmarks):
-        read_benchmark(_found(benchmark.uri, f"spec.evaluate.benchmarks[{number}].uri")).check_images()
+        file = _found(benchmark.uri, f"spec.evaluate.benchmarks[{number}].uri", server=server)
+        read_benchmark(file).check_images()
 
 
 def _prepare(
@@ -139,7 +142,7 @@ def _prepare(
             rows.sources,
             Wording(rows.template, parts.tokenizer, rows.wanted.max_length),
             settings=ImageSettings.from_folder(parts.tower, pad_to_square=rows.wanted.pad_to_square),
-            folder=storage.local_path("data"),
+            folder=Place("data", storage),
             progress=_teller(context),
         )
     except BadData:
@@ -154,14 +157,17 @@ def _teller(context: StageContext) -> Callable[[int, int], None]:
     return lambda done, total: context.progress.report(done, total, unit="rows")
 
 
-def _find_sources(wanted: PreparedSetConfig) -> list[Source]:
+def _find_sources(wanted: PreparedSetConfig, server: StorageTarget) -> list[Source]:
     """Find annotation files and image folders; MissingInput and BadData name the field."""
-    return [_source(f"spec.{wanted.stage}.data[{number}]", source) for number, source in enumerate(wanted.data)]
+    return [
+        _source(f"spec.{wanted.stage}.data[{number}]", source, server=server)
+        for number, source in enumerate(wanted.data)
+    ]
 
 
-def _source(field: str, source: DataSource) -> Source:
-    images = _found(source.images, f"{field}.images") if source.images else None
-    annotations = _found(source.annotations, f"{field}.annotations")
+def _source(field: str, source: DataSource, *, server: StorageTarget) -> Source:
+    images = _found(source.images, f"{field}.images", server=server) if source.images else None
+    annotations = _found(source.annotations, f"{field}.annotations", server=server)
     if not annotations.is_file():
         raise BadData(f"{field}.annotations: {annotations} is a folder; give the annotation file itself.")
     if images is not None and not images.is_dir():

@@ -13,12 +13,12 @@ import torch
 
 from llava_contract import causes
 from llava_contract.result import Artifact, CheckpointRef, StageResult
-from llava_contract.run import RunConfig, Stage, TrainTask
+from llava_contract.run import RunConfig, Stage, StorageTarget, TrainTask
 from llava_contract.v1alpha1.training import Precision, TuningMode
 from llava_trainer.checkpoint.restore import Checkpoint, Wanted, find_newest, read_weights
 from llava_trainer.checkpoint.save import Saver, agree_on_place
 from llava_trainer.data.pack import Batching
-from llava_trainer.data.shards import ImageSet, TokenSet
+from llava_trainer.data.shards import ImageSet, Place, TokenSet
 from llava_trainer.engine.feed import Feed
 from llava_trainer.engine.loop import Outcome, SaveRule, Training, train
 from llava_trainer.engine.optimizer import LearningRate
@@ -56,8 +56,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     storage = open_storage(config.storage)
     device = join_gang(ranks, timeout_s=2 * config.hang_timeout_seconds)
     _be_deterministic(device)
-    model = _build(task, storage, device)
-    feed = _feed(task, storage, ranks=ranks, model=model, device=device)
+    model = _build(config, storage, device)
+    feed = _feed(config, storage, ranks=ranks, model=model, device=device)
     engine = open_engine(model, _zero_settings(task), ranks=ranks)
     newest = find_newest(storage, _wanted(config), ranks=ranks)
     done_steps = _resume(engine, newest, feed) if newest else 0
@@ -79,28 +79,32 @@ def _be_deterministic(device: torch.device) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False
 
 
-def _build(task: TrainTask, storage: Storage, device: torch.device) -> Llava:
+def _build(config: RunConfig, storage: Storage, device: torch.device) -> Llava:
     """Assemble the model; a finetune starts from the projector that its pretrain made."""
     from llava_trainer.model.build import build_model, load_trained  # noqa: PLC0415  (import_heavy comes first)
 
-    tower, llm = materialise(task.model.vision_tower), materialise(task.model.llm)
+    task = _task(config)
+    tower, llm = (materialise(uri, config.storage) for uri in (task.model.vision_tower, task.model.llm))
     dtype = _DTYPES[task.precision]
     model = build_model(task, tower_folder=tower, llm_folder=llm, dtype=dtype, device=device)
     if uri := task.pretrained_projector:
-        load_trained(model, read_weights(_home_of(uri, storage), uri), only="projector.")
+        load_trained(model, read_weights(_home_of(uri, storage, config.storage), uri), only="projector.")
         _LOG.info("projector from %s", uri)
     return model
 
 
-def _home_of(uri: str, storage: Storage) -> Storage:
-    """The storage that holds a checkpoint: this job's, or the folder that another job's checkpoint stands in."""
-    inside = uri.startswith(f"{storage.uri}/")
-    return storage if inside else open_storage(uri.rstrip("/").rpartition("/")[0], must_exist=True)
+def _home_of(uri: str, storage: Storage, server: StorageTarget) -> Storage:
+    """The storage that holds a folder: this job's, or what stands above it elsewhere, reached as this job's is."""
+    if uri.startswith(f"{storage.uri}/"):
+        return storage
+    above = uri.rstrip("/").rpartition("/")[0]
+    return open_storage(server.model_copy(update={"uri": above}), must_exist=True)
 
 
-def _feed(task: TrainTask, storage: Storage, *, ranks: Ranks, model: Llava, device: torch.device) -> Feed:
+def _feed(config: RunConfig, storage: Storage, *, ranks: Ranks, model: Llava, device: torch.device) -> Feed:
     """Open the prepared set and say how it is cut into steps; a pack holds what `batch_size` longest rows take."""
-    images, tokens = _open_prepared(storage, task.prepared)
+    task = _task(config)
+    images, tokens = _open_prepared(storage, task.prepared, server=config.storage)
     patches = model.patches_per_image
     batching = Batching(
         global_batch=task.batch_size * task.accumulation * ranks.world_size,
@@ -111,13 +115,13 @@ def _feed(task: TrainTask, storage: Storage, *, ranks: Ranks, model: Llava, devi
     return Feed(tokens, images, batching, rank=ranks.rank, patches=patches, device=device)
 
 
-def _open_prepared(storage: Storage, uri: str) -> tuple[ImageSet, TokenSet]:
+def _open_prepared(storage: Storage, uri: str, *, server: StorageTarget) -> tuple[ImageSet, TokenSet]:
     try:
         halves = json.loads(storage.read(uri))
-        images, tokens = halves["images"], halves["tokens"]
+        places = [Place(halves[half], _home_of(halves[half], storage, server)) for half in ("images", "tokens")]
     except (ValueError, KeyError, TypeError) as error:
         raise BadData(f"{uri}: not a prepared set ({error!r}); prepare the data again.") from error
-    return ImageSet.open(storage.local_path(images)), TokenSet.open(storage.local_path(tokens))
+    return ImageSet.open(places[0]), TokenSet.open(places[1])
 
 
 def _zero_settings(task: TrainTask) -> ZeroSettings:

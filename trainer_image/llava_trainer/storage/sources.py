@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final, assert_never
 
+from llava_contract.run import StorageTarget
 from llava_trainer.errors import MissingInput, StorageForbidden, Unsupported
 from llava_trainer.storage.answers import Access, translated
 from llava_trainer.storage.location import Scheme, parse_location
@@ -17,11 +18,13 @@ _WANTED: Final = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """Of a hub repository; pickled weights are never fetched."""
 
 
-def materialise(uri: str) -> Path:
+def materialise(uri: str, server: StorageTarget | None = None) -> Path:
     """Make a file or folder available on this machine and say where.
 
     A path and file:// must exist (MissingInput); hf://org/name[@revision] is fetched into the hub's cache, or found
-    there when offline. Raises StorageForbidden for a gated repository and Unsupported for s3:// and pvc://.
+    there when offline; s3:// is copied below LLAVA_CACHE_DIR unless an equal copy is there, from the server of an
+    s3:// storage (`server`) or the one that the environment names. Raises StorageForbidden where access is refused,
+    Infrastructure for a server that does not answer, and Unsupported for pvc://.
     """
     location = parse_location(uri)
     match location.scheme:
@@ -30,7 +33,9 @@ def materialise(uri: str) -> Path:
         case Scheme.HF:
             return _from_hub(uri, location.name)
         case Scheme.S3:
-            raise Unsupported(f"{uri}: this version reads inputs from folders and the hub only; copy it to a path.")
+            from llava_trainer.storage.bucket import fetch_uri  # noqa: PLC0415  (boto3, for S3 users only)
+
+            return fetch_uri(uri, server)
         case Scheme.PVC:
             raise Unsupported(f"{uri}: a claim exists only on a cluster; use a path or a file:// URI here.")
         case _:
