@@ -1,0 +1,111 @@
+"""The only module that knows kopf: watch events become bodies in the store and keys on the queue, and nothing else.
+
+kopf itself says nothing when a list is complete, but it calls no event handler before all indices are filled. The index
+here keeps nothing: it feeds the store while kinds are being listed, and the first event says that all of them were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import kopf
+
+from llava_operator.store import OWNER_UID, JobKey, Kind, Store
+
+__all__ = ["SERVER_TIMEOUT_S", "watch"]
+
+SERVER_TIMEOUT_S: Final = 240
+"""The server ends a watch after this long, and it is begun anew where it ended."""
+_CLIENT_TIMEOUT_S: Final = SERVER_TIMEOUT_S + 30
+_CONNECT_TIMEOUT_S: Final = 10
+_GROUPS: Final = {
+    Kind.TRAIN_JOB: ("llava.dev", "v1alpha1"),
+    Kind.EVAL_JOB: ("llava.dev", "v1alpha1"),
+    Kind.PYTORCH_JOB: ("kubeflow.org", "v1"),
+    Kind.POD: ("", "v1"),
+}
+
+
+def watch(
+    store: Store,
+    wake: Callable[[JobKey], None],
+    *,
+    namespaces: tuple[str, ...],
+    stop: threading.Event,
+    on_listed: Callable[[], None],
+) -> None:
+    """Watch until `stop` is set; raises what kopf raises when a watch cannot go on.
+
+    `wake` gets the key of whatever an event belongs to. `on_listed` is called once, when every kind has been listed.
+    """
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login)
+    for kind in Kind:
+        _register(registry, kind, _Feed(store, wake, on_listed))
+    asyncio.run(
+        kopf.operator(
+            registry=registry,
+            settings=_settings(is_namespaced=bool(namespaces)),
+            clusterwide=not namespaces,
+            namespaces=list(namespaces),
+            standalone=True,
+            stop_flag=stop,
+        )
+    )
+
+
+class _Feed:
+    """What the handlers of all kinds do."""
+
+    def __init__(self, store: Store, wake: Callable[[JobKey], None], on_listed: Callable[[], None]) -> None:
+        self._store, self._wake, self._on_listed = store, wake, on_listed
+
+    def exists(self, kind: Kind, body: kopf.Body) -> None:
+        """Take what is listed or changed."""
+        self._store.put(kind, dict(body))
+
+    def happened(self, kind: Kind, event: kopf.RawEvent) -> None:
+        """Take a deletion, and wake the owner."""
+        if not self._store.is_complete:
+            self._store.mark_listed(*Kind)
+            self._on_listed()
+        body = event["object"]
+        owner = self._store.owner_key(kind, body)
+        if event["type"] == "DELETED":
+            self._store.remove(kind, body)
+        if owner is not None:
+            self._wake(owner)
+
+
+def _register(registry: kopf.OperatorRegistry, kind: Kind, feed: _Feed) -> None:
+    group, version = _GROUPS[kind]
+
+    @kopf.index(group, version, kind.value, registry=registry, id=f"{kind.value}-exists")
+    async def exists(body: kopf.Body, **_: Any) -> None:
+        feed.exists(kind, body)
+
+    @kopf.on.event(group, version, kind.value, registry=registry, id=f"{kind.value}-happened")
+    async def happened(event: kopf.RawEvent, **_: Any) -> None:
+        feed.happened(kind, event)
+
+
+def _login(**known: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+
+
+def _settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # A Role alone cannot list CRDs and namespaces.
+    settings.scanning.disabled = is_namespaced
+    settings.watching.server_timeout = SERVER_TIMEOUT_S
+    settings.watching.client_timeout = _CLIENT_TIMEOUT_S
+    settings.watching.connect_timeout = _CONNECT_TIMEOUT_S
+    for children in (Kind.POD, Kind.PYTORCH_JOB):
+        settings.watching.label_selectors[children.value] = OWNER_UID
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    return settings
