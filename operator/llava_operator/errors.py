@@ -9,6 +9,8 @@ OperatorError
 ├── NoSpace            the directory's file system is full
 ├── Unsupported        something that only a cluster can do
 ├── CannotStart        the operating system refused to start a process
+├── Refused            the API server does not accept what was asked; the same call would be refused again
+├── AlreadyExists      an object of that name is there
 ├── Conflict           somebody else wrote the object in between
 ├── Transient          the API server is busy or out of reach; the same call may succeed later
 ├── NotLeader          this replica may not change anything (any more)
@@ -21,8 +23,9 @@ from __future__ import annotations
 from llava_contract import causes
 
 __all__ = [
-    "AnotherSpec", "CannotStart", "Conflict", "DirectoryBusy", "Interrupted", "InvalidSpec", "JobFailed", "NoSpace",
-    "NotLeader", "OperatorError", "StateUnreadable", "Transient", "Unsupported", "Unwritable",
+    "AlreadyExists", "AnotherSpec", "CannotStart", "Conflict", "DirectoryBusy", "Interrupted", "InvalidSpec",
+    "JobFailed", "NoSpace", "NotLeader", "OperatorError", "Refused", "StateUnreadable", "Transient", "Unsupported",
+    "Unwritable",
 ]  # fmt: skip
 
 
@@ -76,6 +79,18 @@ class Unsupported(OperatorError):
 
 class CannotStart(OperatorError):
     """The operating system refused to start a process."""
+
+    cause = causes.INFRASTRUCTURE
+
+
+class Refused(OperatorError):
+    """The API server does not accept what was asked; the same call would be refused again."""
+
+    cause = causes.INVALID_SPEC
+
+
+class AlreadyExists(OperatorError):
+    """An object of that name is there."""
 
     cause = causes.INFRASTRUCTURE
 

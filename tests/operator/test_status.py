@@ -11,9 +11,9 @@ from llava_contract.causes import CAUSES
 from llava_contract.run import Stage
 from llava_contract.v1alpha1.status import ConditionStatus, JobStatus, Phase, StageState
 from llava_operator.core.conditions import Claim, ConditionType, find_condition, with_claims
-from llava_operator.core.decision import Fail, RestartStage, Situation, Wait
+from llava_operator.core.decision import Fail, RestartStage, Situation, StartAttempt, Wait
 from llava_operator.core.forecast import duration_text
-from llava_operator.core.observe import Observed
+from llava_operator.core.observe import AttemptState, Observed, Waiting
 from llava_operator.core.plan import plan_job
 from llava_operator.core.status import applied, latched, reopened
 from support.jobs import NOON, JobBuilder, commit, job, result
@@ -113,3 +113,50 @@ def test_suspension_does_not_count_against_the_deadline() -> None:
     assert not isinstance(late.decision(), Fail | RestartStage)
     assert isinstance(replace(late, now=NOON + timedelta(hours=9)).decision(), Fail)
     assert Situation(plan_job(built), built.status, paused.observed(), NOON).wanted_child == paused.child
+
+
+def pending(waiting: Waiting | None) -> JobStatus:
+    builder = job().named_only().running()
+    assert builder.seen is not None
+    return seen(replace(builder, seen=replace(builder.seen, state=AttemptState.PENDING, waiting=waiting)))
+
+
+def test_a_pending_attempt_says_what_it_waits_for() -> None:
+    status = pending(Waiting("ImagePullBackOff", "no such image"))
+    claim = find_condition(status.conditions, ConditionType.PENDING)
+    assert claim is not None
+    assert (status.phase, status.stages[2].state) == (Phase.PENDING, StageState.STARTING)
+    assert (claim.status, claim.reason, claim.message) == (ConditionStatus.TRUE, "ImagePullBackOff", "no such image")
+    assert status.stages[2].message == "ImagePullBackOff: no such image"
+
+
+def test_waiting_for_nothing_in_particular_changes_nothing() -> None:
+    assert pending(None) == job().named_only().status()
+
+
+def test_what_was_waited_for_is_forgotten_once_it_runs() -> None:
+    waited = pending(Waiting("Unschedulable", "no GPU"))
+    built = job().named_only().build()
+    status = latched(waited, plan_job(built), observed=job().running().observed(), now=LATER)
+    claim = find_condition(status.conditions, ConditionType.PENDING)
+    assert claim is not None
+    assert (status.phase, claim.status, status.stages[2].message) == (Phase.RUNNING, ConditionStatus.FALSE, "")
+
+
+def test_a_complete_gang_is_latched_once() -> None:
+    builder = job().named_only().running()
+    assert builder.seen is not None
+    first = seen(replace(builder, seen=replace(builder.seen, gang=("a", "b"))))
+    other = Observed((replace(builder.seen, gang=("a", "c")),))
+    later = latched(first, plan_job(builder.build()), observed=other, now=LATER)
+    assert [status.stages[2].pods for status in (first, later)] == [["a", "b"], ["a", "b"]]
+
+
+def test_the_next_attempt_has_no_pods_yet() -> None:
+    gang = job().running()
+    assert gang.seen is not None
+    status = seen(replace(gang, seen=replace(gang.seen, gang=("a",))))
+    assert status.stages[2].pods == ["a"]
+    planned = plan_job(gang.build()).stages[2]
+    status = applied(status, StartAttempt(planned, 2, "demo-2"), plan=plan_job(gang.build()), now=LATER)
+    assert status.stages[2].pods == []

@@ -142,6 +142,8 @@ class StageStatus(Schema):
     """Attempts after the first, whatever the reason."""
     job_name: str | None = None
     """Name of the attempt's child."""
+    pods: Annotated[list[str], Field(max_length=512)] = Field(default_factory=list)
+    """UIDs of the attempt's pods since all of them ran; one that is gone or another is a lost rank."""
     start_time: datetime | None = None
     """When the first attempt started."""
     completion_time: datetime | None = None

@@ -14,6 +14,7 @@ __all__ = ["Claim", "ConditionType", "find_condition", "with_claims"]
 class ConditionType(StrEnum):
     """What our conditions are about."""
 
+    PENDING = "Pending"
     RUNNING = "Running"
     RESTARTING = "Restarting"
     SUSPENDED = "Suspended"

@@ -8,20 +8,32 @@ from enum import StrEnum
 from llava_contract.result import CheckpointRef, Progress, StageResult
 from llava_contract.run import Stage
 
-__all__ = ["AttemptState", "Observed", "ObservedAttempt"]
+__all__ = ["AttemptState", "Observed", "ObservedAttempt", "Waiting"]
 
 
 class AttemptState(StrEnum):
     """Where an attempt stands."""
 
+    PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """What an attempt that has not begun is waiting for: a word for programs and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class ObservedAttempt:
-    """One attempt; `members` are the processes or pods of it that are still alive, even after it ended."""
+    """One attempt; `members` are the processes or pods of it that are still alive, even after it ended.
+
+    `gang` identifies the members of an attempt that is complete and whose loss of any one is the loss of all.
+    """
 
     child: str
     stage: Stage
@@ -31,6 +43,8 @@ class ObservedAttempt:
     result: StageResult | None = None
     progress: Progress | None = None
     members: tuple[str, ...] = ()
+    gang: tuple[str, ...] = ()
+    waiting: Waiting | None = None
 
     @property
     def checkpoint(self) -> CheckpointRef | None:

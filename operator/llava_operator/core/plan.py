@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llava_contract.run import Stage
+from llava_contract.v1alpha1.pods import PodOverlay, PodResources
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 from llava_contract.v1alpha1.workers import WorkersSpec
 from llava_operator.core.job import Job
 
-__all__ = ["Gate", "Plan", "StagePlan", "plan_job"]
+__all__ = ["Gate", "Plan", "PodPlan", "StagePlan", "plan_job"]
 
 _TRAINING = (Stage.PRETRAIN, Stage.FINETUNE)
 _NEEDS_GPU = (*_TRAINING, Stage.EVALUATE)
+
+
+@dataclass(frozen=True)
+class PodPlan:
+    """What the spec says about the pods of one stage; processes on this machine have no use for it."""
+
+    image: str | None = None
+    image_pull_policy: str | None = None
+    gpu_resource_name: str = "nvidia.com/gpu"
+    resources: PodResources = field(default_factory=PodResources)
+    overlay: PodOverlay = field(default_factory=PodOverlay)
+    credentials_secret: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class StagePlan:
     is_training: bool
     is_cpu_job: bool
     """Whether no stage of the job has a GPU."""
+    pods: PodPlan = field(default_factory=PodPlan)
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ def plan_job(job: Job) -> Plan:
         name=job.key.name,
         uid=job.uid,
         generation=job.generation,
-        stages=tuple(_stage_plan(stage, spec.workers) for stage in _wanted(spec)),
+        stages=tuple(_stage_plan(stage, spec) for stage in _wanted(spec)),
         suspend=policy.suspend,
         max_restarts=policy.max_restarts,
         active_deadline_s=policy.active_deadline_seconds,
@@ -78,8 +92,9 @@ def _wanted(spec: LlavaTrainJobSpec) -> list[Stage]:
     return [stage for stage, settings in named.items() if settings is not None]
 
 
-def _stage_plan(stage: Stage, workers: WorkersSpec) -> StagePlan:
+def _stage_plan(stage: Stage, spec: LlavaTrainJobSpec) -> StagePlan:
     """Give training stages the whole gang; prepare and convert stay off the GPUs, evaluate takes one."""
+    workers = spec.workers
     is_training = stage in _TRAINING
     gpus = workers.gpus_per_worker if is_training else min(1, workers.gpus_per_worker)
     return StagePlan(
@@ -89,6 +104,19 @@ def _stage_plan(stage: Stage, workers: WorkersSpec) -> StagePlan:
         gpus_per_worker=gpus if stage in _NEEDS_GPU else 0,
         is_training=is_training,
         is_cpu_job=workers.gpus_per_worker == 0,
+        pods=_pod_plan(workers, spec.storage.credentials_secret_name, is_light=stage not in _NEEDS_GPU),
+    )
+
+
+def _pod_plan(workers: WorkersSpec, credentials_secret: str | None, *, is_light: bool) -> PodPlan:
+    """Take what the spec says for pods that need no GPU, or for the others."""
+    return PodPlan(
+        image=workers.image,
+        image_pull_policy=workers.image_pull_policy,
+        gpu_resource_name=workers.gpu_resource_name,
+        resources=workers.cpu.resources if is_light else workers.resources,
+        overlay=workers.cpu.pod_template if is_light else workers.pod_template,
+        credentials_secret=credentials_secret,
     )
 
 

@@ -47,8 +47,10 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
     status = status.model_copy(update={"stages": stages})
     for stage in status.stages:
         attempt = observed.child(stage.job_name)
-        if attempt and attempt.state is AttemptState.RUNNING and stage.state.is_active:
+        if attempt and stage.state.is_active and attempt.state is AttemptState.RUNNING:
             return _running(status, attempt, generation=plan.generation, now=now)
+        if attempt and stage.state.is_active and attempt.state is AttemptState.PENDING:
+            return _pending(status, attempt, generation=plan.generation, now=now)
     return status
 
 
@@ -95,20 +97,38 @@ def _with_commit(stage: StageStatus, attempt: ObservedAttempt | None) -> StageSt
     return stage.model_copy(update={"checkpoint": attempt.checkpoint})
 
 
+def _pending(status: JobStatus, attempt: ObservedAttempt, *, generation: int, now: datetime) -> JobStatus:
+    """Say what an attempt waits for; one that waits for nothing in particular changes nothing."""
+    waiting = attempt.waiting
+    if waiting is None:
+        return status
+    claim = Claim(ConditionType.PENDING, True, waiting.reason, waiting.message)
+    conditions = with_claims(status.conditions, [claim], generation=generation, now=now)
+    status = status.model_copy(update={"phase": Phase.PENDING, "conditions": conditions})
+    return _with_stage(status, attempt.stage, message=f"{waiting.reason}: {waiting.message}")
+
+
 def _running(status: JobStatus, attempt: ObservedAttempt, *, generation: int, now: datetime) -> JobStatus:
-    claim = Claim(
-        ConditionType.RUNNING, True, "AttemptRunning", f"{attempt.stage} attempt {attempt.attempt} is running"
-    )
+    what = f"{attempt.stage} attempt {attempt.attempt} is running"
+    claims = [
+        Claim(ConditionType.RUNNING, True, "AttemptRunning", what),
+        Claim(ConditionType.PENDING, False, "AttemptRunning", what),
+    ]
+    stage = _stage(status, attempt.stage)
+    # Whatever it waited for is there; what a failed attempt said stays until the stage ends.
+    message = "" if stage.state is StageState.STARTING and status.phase is Phase.PENDING else stage.message
     return _with_stage(
         status.model_copy(
             update={
                 "phase": Phase.RUNNING,
                 "progress": _progress(attempt.progress) or status.progress,
-                "conditions": with_claims(status.conditions, [claim], generation=generation, now=now),
+                "conditions": with_claims(status.conditions, claims, generation=generation, now=now),
             }
         ),
         attempt.stage,
         state=StageState.RUNNING,
+        message=message,
+        pods=stage.pods or list(attempt.gang),
     )
 
 
@@ -136,6 +156,7 @@ def _started(status: JobStatus, decision: StartAttempt, now: datetime) -> JobSta
         restarts=decision.attempt - 1,
         job_name=decision.child,
         start_time=stage.start_time or now,
+        pods=stage.pods if stage.job_name == decision.child else [],
     )
     return status.model_copy(
         update={
@@ -235,5 +256,5 @@ def _claims(decision: Decision) -> list[Claim]:
 
 def _over(claim: Claim) -> list[Claim]:
     """Nothing runs and nothing restarts once this claim holds."""
-    ended = [ConditionType.RUNNING, ConditionType.RESTARTING]
+    ended = [ConditionType.PENDING, ConditionType.RUNNING, ConditionType.RESTARTING]
     return [*(Claim(type_, False, claim.reason, claim.message) for type_ in ended), claim]

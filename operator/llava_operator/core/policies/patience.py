@@ -17,10 +17,10 @@ _MAX_DELAY_S = 300
 
 
 def wait_for_attempt(situation: Situation) -> Decision | None:
-    """Let a wanted attempt run."""
+    """Let a wanted attempt run, or come to run."""
     attempt = situation.attempt
-    is_running = attempt is not None and attempt.state is AttemptState.RUNNING
-    return Wait() if is_running and situation.wanted_child else None
+    is_alive = attempt is not None and attempt.state in (AttemptState.PENDING, AttemptState.RUNNING)
+    return Wait() if is_alive and situation.wanted_child else None
 
 
 def back_off(situation: Situation) -> Decision | None:

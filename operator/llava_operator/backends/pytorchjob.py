@@ -1,0 +1,154 @@
+"""Attempts as PyTorchJobs of a cluster: made, seen and deleted by name, owned by the job's UID."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from llava_operator.backends.base import Attempt
+from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
+from llava_operator.backends.rendering import OWNER_UID, PodSettings, render
+from llava_operator.core.job import Job
+from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
+from llava_operator.core.plan import plan_job
+from llava_operator.errors import AlreadyExists, Refused
+
+__all__ = ["Children", "ClusterCalls", "Family", "PyTorchJobBackend"]
+
+Body = dict[str, Any]
+_OF_ATTEMPT = "training.kubeflow.org/job-name"
+
+
+class ClusterCalls(Protocol):
+    """What is asked of an API server here."""
+
+    def read(self, kind: str, namespace: str, *, name: str) -> Body | None:
+        """Read an object; None when there is none."""
+        ...
+
+    def list_owned(self, kind: str, namespace: str, *, owner_uid: str) -> list[Body]:
+        """List what belongs to a job."""
+        ...
+
+    def list_events(self, namespace: str, *, regarding_uid: str) -> list[Body]:
+        """List what was told about an object."""
+        ...
+
+    def create(self, kind: str, body: Body) -> Body:
+        """Create an object; AlreadyExists when the name is taken."""
+        ...
+
+    def delete(self, kind: str, namespace: str, *, name: str, uid: str) -> None:
+        """Delete the object of that UID in the background."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """The children of a job as somebody saw them; `departed` pods are gone and known by their last body."""
+
+    jobs: tuple[Body, ...]
+    pods: tuple[Body, ...]
+    departed: tuple[Body, ...] = ()
+
+
+Children = Callable[[Job], Family]
+"""Sees the children of a job."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class PyTorchJobBackend:
+    """The backend port over the API server, in one namespace."""
+
+    def __init__(
+        self,
+        cluster: ClusterCalls,
+        namespace: str,
+        *,
+        settings: PodSettings,
+        children: Children | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        """`children` sees a job's children, and pods that are gone too; without it they are listed anew each time."""
+        self._cluster = cluster
+        self._namespace = namespace
+        self._settings = settings
+        self._children = children or self._listed
+        self._clock = clock
+
+    def observe(self, job: Job) -> Observed:
+        """See all attempts of which anything exists, or of which a pod left evidence."""
+        family = self._children(job)
+        jobs = {str(body["metadata"]["name"]): body for body in family.jobs}
+        pods, departed = _by_attempt(family.pods), _by_attempt(family.departed)
+        children = sorted({*jobs, *pods, *departed})
+        return Observed(
+            tuple(
+                self._see(
+                    job,
+                    AttemptBodies(child, jobs.get(child), tuple(pods.get(child, ())), tuple(departed.get(child, ()))),
+                )
+                for child in children
+            )
+        )
+
+    def start(self, attempt: Attempt) -> None:
+        """Create the run file and then the gang; what exists already is adopted if it is this job's."""
+        rendered = render(attempt, self._settings)
+        self._create("configmaps", rendered.config_map)
+        self._create("pytorchjobs", rendered.pytorch_job)
+
+    def stop(self, child: str) -> None:
+        """Delete the gang and its run file; the kubelet sends SIGTERM and, after the grace period, SIGKILL."""
+        for kind in ("pytorchjobs", "configmaps"):
+            body = self._cluster.read(kind, self._namespace, name=child)
+            if body and "deletionTimestamp" not in body["metadata"] and OWNER_UID in body["metadata"].get("labels", {}):
+                self._cluster.delete(kind, self._namespace, name=child, uid=body["metadata"]["uid"])
+
+    def _listed(self, job: Job) -> Family:
+        jobs, pods = (self._cluster.list_owned(kind, self._namespace, owner_uid=job.uid) for kind in _CHILD_KINDS)
+        return Family(tuple(jobs), tuple(pods))
+
+    def _see(self, job: Job, bodies: AttemptBodies) -> ObservedAttempt:
+        planned = {planned.stage: planned.num_workers for planned in plan_job(job).stages}
+        bearer = next(body for body in (bodies.job, *bodies.pods, *bodies.departed) if body)
+        stage = next((one for one in job.status.stages if one.job_name == bodies.child), None)
+        latched = tuple(stage.pods) if stage else ()
+        size = _num_workers(bodies.job) or planned.get(bearer["metadata"]["labels"]["llava.dev/stage"], 1)
+        seen = see_attempt(bodies, num_workers=size, latched=latched, now=self._clock())
+        if seen.state is not AttemptState.PENDING or seen.waiting or bodies.job is None or len(bodies.pods) >= size:
+            return seen
+        # Only an event says why pods are not even made: quota, Pod Security, a missing account.
+        events = self._cluster.list_events(self._namespace, regarding_uid=str(bodies.job["metadata"]["uid"]))
+        told = AttemptBodies(bodies.child, bodies.job, bodies.pods, bodies.departed, tuple(events))
+        return see_attempt(told, num_workers=size, latched=latched, now=self._clock())
+
+    def _create(self, kind: str, body: Body) -> None:
+        try:
+            self._cluster.create(kind, body)
+        except AlreadyExists as error:
+            name, uid = body["metadata"]["name"], body["metadata"]["labels"][OWNER_UID]
+            found = self._cluster.read(kind, self._namespace, name=name)
+            if found is not None and (found["metadata"].get("labels") or {}).get(OWNER_UID) != uid:
+                raise Refused(f"{kind} {name} is there and is not this job's: delete it or rename the job.") from error
+
+
+_CHILD_KINDS = ("pytorchjobs", "pods")
+
+
+def _num_workers(job: Body | None) -> int | None:
+    if job is None:
+        return None
+    return int(job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"])
+
+
+def _by_attempt(pods: tuple[Body, ...]) -> dict[str, list[Body]]:
+    grouped: dict[str, list[Body]] = {}
+    for pod in pods:
+        grouped.setdefault(str(pod["metadata"]["labels"][_OF_ATTEMPT]), []).append(pod)
+    return grouped

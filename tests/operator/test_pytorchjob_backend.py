@@ -1,0 +1,103 @@
+"""The cluster backend over an API server in memory: what it makes, sees and deletes, and what it asks for that."""
+
+from __future__ import annotations
+
+import pytest
+
+from llava_operator.backends.base import Attempt
+from llava_operator.backends.pytorchjob import Family, PyTorchJobBackend
+from llava_operator.backends.rendering import PodSettings
+from llava_operator.core.job import Job
+from llava_operator.core.observe import AttemptState
+from llava_operator.core.plan import plan_job
+from llava_operator.core.runfile import run_config
+from llava_operator.errors import Refused
+from support.fake_cluster import FakeCluster
+from support.jobs import NOON, job
+from support.pods import CHILD, pod, pytorch_job
+
+MADE = {"finetuneData": "/made/set2", "pretrainWeights": "/made/1"}
+
+
+def backend(cluster: FakeCluster, family: Family | None = None) -> PyTorchJobBackend:
+    children = (lambda _: family) if family else None
+    return PyTorchJobBackend(cluster, "team", settings=PodSettings(image="i"), children=children, clock=lambda: NOON)
+
+
+def owner() -> Job:
+    return job().build()
+
+
+def attempt() -> Attempt:
+    built = owner()
+    planned = next(one for one in plan_job(built).stages if one.stage == "finetune")
+    built.status.artifacts.update(MADE)
+    return Attempt(CHILD, planned, run_config(built, planned))
+
+
+def test_the_run_file_is_there_before_the_gang() -> None:
+    cluster = FakeCluster()
+    backend(cluster).start(attempt())
+    assert cluster.calls == ["create configmaps", "create pytorchjobs"]
+
+
+def test_what_exists_is_adopted() -> None:
+    cluster = FakeCluster()
+    backend(cluster).start(attempt())
+    backend(cluster).start(attempt())
+    assert sorted(kind for kind, _ in cluster.objects) == ["configmaps", "pytorchjobs"]
+
+
+def test_what_belongs_to_another_is_not_adopted() -> None:
+    cluster = FakeCluster()
+    cluster.put("pytorchjobs", {"metadata": {"name": CHILD, "uid": "x", "labels": {"llava.dev/owner-uid": "other"}}})
+    with pytest.raises(Refused, match="not this job's"):
+        backend(cluster).start(attempt())
+
+
+def test_stopping_deletes_by_identity() -> None:
+    cluster = FakeCluster()
+    backend(cluster).start(attempt())
+    backend(cluster).stop(CHILD)
+    assert cluster.calls[-4:] == [
+        "read pytorchjobs", f"delete pytorchjobs pytorchjobs-{CHILD}",
+        "read configmaps", f"delete configmaps configmaps-{CHILD}",
+    ]  # fmt: skip
+    assert not cluster.objects
+
+
+def test_stopping_leaves_what_is_not_ours() -> None:
+    cluster = FakeCluster()
+    cluster.put("pytorchjobs", {"metadata": {"name": CHILD, "uid": "x"}})
+    backend(cluster).stop(CHILD)
+    assert cluster.objects
+
+
+def test_a_started_attempt_is_seen() -> None:
+    cluster = FakeCluster()
+    backend(cluster).start(attempt())
+    (seen,) = backend(cluster).observe(owner()).attempts
+    assert (seen.child, seen.attempt, seen.state) == (CHILD, 1, AttemptState.PENDING)
+
+
+def test_events_are_asked_for_only_while_pods_are_missing() -> None:
+    cluster = FakeCluster()
+    cluster.put("pytorchjobs", pytorch_job(1))
+    cluster.put("pods", pod(0).running().body())
+    backend(cluster).observe(owner())
+    assert cluster.calls == ["list pytorchjobs", "list pods"]
+
+
+def test_an_exceeded_quota_is_told() -> None:
+    cluster = FakeCluster()
+    cluster.put("pytorchjobs", pytorch_job(1))
+    cluster.events = [{"type": "Warning", "reason": "FailedCreatePod", "message": "exceeded quota"}]
+    (seen,) = backend(cluster).observe(owner()).attempts
+    assert seen.waiting
+    assert (seen.waiting.reason, seen.waiting.message) == ("FailedCreatePod", "exceeded quota")
+
+
+def test_pods_that_are_gone_are_remembered_evidence() -> None:
+    family = Family((), (), (pod(0).ended(77).body(),))
+    (seen,) = backend(FakeCluster(), family).observe(owner()).attempts
+    assert (seen.state, seen.exit_code, seen.members) == (AttemptState.FAILED, 77, ())

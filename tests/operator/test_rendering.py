@@ -1,0 +1,119 @@
+"""What an attempt looks like on a cluster: golden YAML, and what holds for every pod."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llava_contract.run import Stage
+from llava_operator.backends.base import Attempt
+from llava_operator.backends.rendering import PodSettings, render
+from llava_operator.core.plan import plan_job
+from llava_operator.core.runfile import run_config
+from support.jobs import SPEC, job
+
+GOLDENS = Path(__file__).parents[1] / "data" / "operator"
+SETTINGS = PodSettings(image="registry.example/llava-trainer:1")
+MADE = {"pretrainData": "/made/set1", "finetuneData": "/made/set2", "pretrainWeights": "/made/1", "huggingface": "/hf"}
+OVERLAY: dict[str, Any] = {
+    "labels": {"team": "vision", "llava.dev/stage": "mine"},
+    "annotations": {"note": "a"},
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}},
+    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
+    "env": [
+        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+        {"name": "OMP_WAIT_POLICY", "value": "active"},
+    ],
+    "imagePullSecrets": [{"name": "registry"}],
+    "priorityClassName": "high",
+    "runtimeClassName": "nvidia",
+    "serviceAccountName": "trainer",
+}
+GANG = {"replicas": 2, "gpusPerWorker": 4, "resources": {"limits": {"memory": "64Gi"}}, "podTemplate": OVERLAY}
+S3 = {"uri": "s3://bucket/demo", "credentialsSecretName": "keys"}
+CASES: dict[str, tuple[Stage, dict[str, Any]]] = {
+    "prepare-on-cpus": (Stage.PREPARE, {}),
+    "finetune-two-nodes": (Stage.FINETUNE, {"workers": GANG, "storage": S3}),
+    "prepare-beside-gpus": (Stage.PREPARE, {"workers": GANG, "storage": {"uri": "pvc://runs/demo"}}),
+}
+
+
+def attempt(stage: Stage = Stage.FINETUNE, **changes: Any) -> Attempt:
+    builder = job().at(stage).wanting(**changes)
+    built = replace(builder.build(), status=builder.status().model_copy(update={"artifacts": MADE}))
+    planned = next(one for one in plan_job(built).stages if one.stage is stage)
+    return Attempt(builder.child, planned, run_config(built, planned))
+
+
+def pod_of(stage: Stage = Stage.FINETUNE, **changes: Any) -> dict[str, Any]:
+    worker = render(attempt(stage, **changes), SETTINGS).pytorch_job["spec"]["pytorchReplicaSpecs"]["Worker"]
+    spec: dict[str, Any] = worker["template"]["spec"]
+    return spec
+
+
+def workers(**overlay: Any) -> dict[str, Any]:
+    return {**SPEC["workers"], "podTemplate": overlay}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_attempt_is_rendered_as_written_down(name: str, request: pytest.FixtureRequest) -> None:
+    stage, changes = CASES[name]
+    rendered = render(attempt(stage, **changes), SETTINGS)
+    golden = GOLDENS / f"{name}.yaml"
+    if request.config.getoption("--update-goldens"):
+        bodies = [rendered.config_map, rendered.pytorch_job]
+        golden.write_text("---\n".join(yaml.safe_dump(body, sort_keys=False, width=120) for body in bodies))
+    assert [rendered.config_map, rendered.pytorch_job] == list(yaml.safe_load_all(golden.read_text()))
+
+
+def test_the_same_attempt_gives_the_same_bodies() -> None:
+    assert render(attempt(), SETTINGS) == render(attempt(), SETTINGS)
+
+
+@pytest.mark.parametrize(("stage", "gpus"), [("prepare", None), ("pretrain", "4"), ("finetune", "4"), ("convert", None),
+                                             ("evaluate", "1")])  # fmt: skip
+def test_only_stages_that_need_gpus_ask_for_them(stage: Stage, gpus: str | None) -> None:
+    resources = pod_of(Stage(stage), workers=GANG)["containers"][0].get("resources", {})
+    assert resources.get("limits", {}).get("nvidia.com/gpu") == gpus
+
+
+def test_a_users_opinion_about_lost_nodes_wins() -> None:
+    own = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 5}
+    tolerations = pod_of(workers=workers(tolerations=[own]))["tolerations"]
+    assert [(one["key"], one["tolerationSeconds"]) for one in tolerations] == [
+        ("node.kubernetes.io/unreachable", 5), ("node.kubernetes.io/not-ready", 30)
+    ]  # fmt: skip
+
+
+def test_a_users_mount_replaces_ours_at_the_same_path() -> None:
+    overlay = {"volumes": [{"name": "disk", "hostPath": {"path": "/d"}}],
+               "volumeMounts": [{"name": "disk", "mountPath": "/cache"}]}  # fmt: skip
+    mounts = pod_of(workers=workers(**overlay))["containers"][0]["volumeMounts"]
+    assert [mount["name"] for mount in mounts if mount["mountPath"] == "/cache"] == ["disk"]
+
+
+def test_claims_are_mounted_and_the_run_file_names_their_paths() -> None:
+    rendered = render(attempt(Stage.PREPARE, storage={"uri": "pvc://runs/demo"}), SETTINGS)
+    assert '"uri": "file:///mnt/claims/runs/demo"' in rendered.config_map["data"]["run.json"]
+    assert "pvc://" not in rendered.config_map["data"]["run.json"]
+
+
+def test_a_name_of_ours_is_never_a_users() -> None:
+    template = render(attempt(workers={**GANG}), SETTINGS).pytorch_job["spec"]["pytorchReplicaSpecs"]["Worker"]
+    assert template["template"]["metadata"]["labels"]["llava.dev/stage"] == "finetune"
+
+
+def test_nothing_of_the_gang_reaches_a_pod_through_prepare() -> None:
+    assert "nodeSelector" not in pod_of(Stage.PREPARE, workers=GANG)
+
+
+def test_a_job_names_its_own_image() -> None:
+    spec = pod_of(workers={**SPEC["workers"], "image": "mine:2", "imagePullPolicy": "Always"})
+    assert [spec["containers"][0][key] for key in ("image", "imagePullPolicy")] == ["mine:2", "Always"]

@@ -1,0 +1,47 @@
+"""An API server in memory for the backend: objects by kind and name, every call counted."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from llava_operator.errors import AlreadyExists
+
+
+class FakeCluster:
+    """Keeps what was created; `calls` is what was asked, in order."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.calls: list[str] = []
+
+    def put(self, kind: str, body: dict[str, Any]) -> None:
+        self.objects[kind, body["metadata"]["name"]] = body
+
+    def read(self, kind: str, namespace: str, *, name: str) -> dict[str, Any] | None:  # noqa: ARG002
+        self.calls.append(f"read {kind}")
+        return self.objects.get((kind, name))
+
+    def list_owned(self, kind: str, namespace: str, *, owner_uid: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        self.calls.append(f"list {kind}")
+        owned = [body for (k, _), body in self.objects.items() if k == kind]
+        return [body for body in owned if body["metadata"]["labels"]["llava.dev/owner-uid"] == owner_uid]
+
+    def list_events(self, namespace: str, *, regarding_uid: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        self.calls.append("list events")
+        return self.events
+
+    def create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append(f"create {kind}")
+        name = body["metadata"]["name"]
+        if (kind, name) in self.objects:
+            raise AlreadyExists(f"{kind} {name} exists")
+        made = deepcopy(body)
+        made["metadata"]["uid"] = f"{kind}-{name}"
+        self.put(kind, made)
+        return made
+
+    def delete(self, kind: str, namespace: str, *, name: str, uid: str) -> None:  # noqa: ARG002
+        self.calls.append(f"delete {kind} {uid}")
+        self.objects.pop((kind, name), None)
