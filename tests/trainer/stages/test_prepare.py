@@ -27,6 +27,11 @@ TOKENIZERS = Path(__file__).parents[2] / "data" / "tokenizers"
 PREPROCESSOR = {
     "size": {"shortest_edge": 16}, "crop_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3,
 }  # fmt: skip
+CONFIGS = {
+    "llm": {"model_type": "llama"},
+    "tower": {"model_type": "clip_vision_model", "image_size": 16, "num_hidden_layers": 2},
+}
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # a whole safetensors file: prepare reads no tensor
 NUM_ROWS = 6
 
 
@@ -48,10 +53,10 @@ class Job:
 
     def write_inputs(self) -> None:
         shutil.copytree(TOKENIZERS / "sp_llama_fast", self.folder / "llm")
-        for part in ("llm", "tower"):
+        for part, config in CONFIGS.items():
             (self.folder / part).mkdir(exist_ok=True)
-            (self.folder / part / "config.json").write_text("{}")
-            (self.folder / part / "model.safetensors").write_bytes(b"")
+            (self.folder / part / "config.json").write_text(json.dumps(config))
+            (self.folder / part / "model.safetensors").write_bytes(NO_TENSORS)
         (self.folder / "tower" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
         (self.folder / "images").mkdir()
         for number in range(NUM_ROWS):

@@ -12,7 +12,8 @@ from transformers.models.clip.modeling_clip import CLIPVisionModel
 from llava_trainer.errors import BadData, Unsupported
 from llava_trainer.formats.huggingface.folder import read_tensors
 from llava_trainer.model.llava import Llava
-from llava_trainer.model.llm import FAMILIES, Llm
+from llava_trainer.model.llm import Llm
+from llava_trainer.model.preflight import FAMILIES
 from llava_trainer.model.pretrained import Stored, load_pretrained, read_config
 from llava_trainer.model.projector import Projector
 from llava_trainer.model.vision import VisionTower

@@ -17,12 +17,10 @@ from transformers import AutoModelForCausalLM
 from llava_trainer.errors import Unsupported
 from llava_trainer.model import attention
 from llava_trainer.model.loss import summed_cross_entropy
+from llava_trainer.model.preflight import FAMILIES
 from llava_trainer.model.pretrained import load_pretrained, read_config
 
-__all__ = ["FAMILIES", "Head", "Llm", "load_llm"]
-
-FAMILIES: Final = ("llama", "qwen2", "qwen3", "mistral", "phi3", "gemma", "gemma2")
-"""Values of model_type whose packed training is tested."""
+__all__ = ["Head", "Llm", "load_llm"]
 
 _ROWS_AT_ONCE: Final = 2048
 """Rows of logits computed together: bounds the float32 copy of the logits to rows x vocabulary x 4 bytes."""

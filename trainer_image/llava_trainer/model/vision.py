@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from transformers.models.clip.modeling_clip import CLIPVisionModel
 
-from llava_trainer.errors import InvalidSpec, Unsupported
+from llava_trainer.errors import Unsupported
+from llava_trainer.model.preflight import TOWERS, layer_count
 from llava_trainer.model.pretrained import load_pretrained, read_config
 
 __all__ = ["TOWER_LINEARS", "VisionTower", "load_tower"]
@@ -39,13 +40,7 @@ class VisionTower(nn.Module):
 
     def __init__(self, model: CLIPVisionModel, *, feature_layer: int) -> None:
         super().__init__()
-        num_layers = model.config.num_hidden_layers
-        self.num_used_layers = num_layers + 1 + feature_layer
-        if not 0 <= self.num_used_layers <= num_layers:
-            raise InvalidSpec(
-                f"visionFeatureLayer {feature_layer}: the vision tower has {num_layers} layers; choose "
-                f"{-num_layers - 1} to -1."
-            )
+        self.num_used_layers = layer_count(model.config.num_hidden_layers, feature_layer)
         self.model = model
 
     @property
@@ -81,7 +76,7 @@ class VisionTower(nn.Module):
 def load_tower(folder: Path, *, feature_layer: int, dtype: torch.dtype) -> VisionTower:
     """Read a CLIP or CLIP vision folder; MissingInput, Unsupported or WeightsMismatch when it is no such thing."""
     config = read_config(folder)
-    if config.model_type not in ("clip", "clip_vision_model"):
+    if config.model_type not in TOWERS:
         raise Unsupported(f"{folder}: a vision tower of type {config.model_type}; use a CLIP vision tower.")
     vision = config.vision_config if config.model_type == "clip" else config
     model = load_pretrained(CLIPVisionModel, folder, config=vision, dtype=dtype, not_ours=_NOT_VISION)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,8 @@ from llava_trainer.data.sample import Wording
 from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
-from llava_trainer.errors import BadData, LlavaError, MissingInput
+from llava_trainer.errors import BadData, LlavaError
+from llava_trainer.model.preflight import check_llm, check_tower
 from llava_trainer.scoring.benchmark import read_benchmark
 from llava_trainer.storage import Storage, materialise, open_storage
 from llava_trainer.tracking.progress import StageContext
@@ -101,28 +103,30 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
 
 def _check_model(model: ModelParts, server: StorageTarget) -> Parts:
     """Find both folders with all that training will want of them, and a template that fits."""
-    llm = _folder(model.llm, "spec.model.llm.uri", server=server)
-    tower = _folder(model.vision_tower, "spec.model.visionTower.uri", server=server)
-    ImageSettings.from_folder(tower, pad_to_square=True)
-    tokenizer = Tokenizer(llm)
+    with _naming("spec.model.llm.uri"):
+        llm = materialise(model.llm, server)
+        tokenizer = Tokenizer(llm)
+        check_llm(llm, num_pieces=len(tokenizer))
+    with _naming("spec.model.visionTower.uri"):
+        tower = materialise(model.vision_tower, server)
+        image_size = ImageSettings.from_folder(tower, pad_to_square=True).size
+        check_tower(tower, feature_layer=model.vision_feature_layer, image_size=image_size)
     get_template(model.prompt_template).check(tokenizer)
     return Parts(llm, tower, tokenizer)
 
 
-def _found(uri: str, field: str, *, server: StorageTarget) -> Path:
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Put the field that is to blame in front of what is wrong."""
     try:
-        return materialise(uri, server)
+        yield
     except LlavaError as error:
         raise type(error)(f"{field}: {error}") from error
 
 
-def _folder(uri: str, field: str, *, server: StorageTarget) -> Path:
-    folder = _found(uri, field, server=server)
-    if not (folder / "config.json").is_file():
-        raise MissingInput(f"{field}: {folder} has no config.json; give a folder as save_pretrained writes it.")
-    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
-        raise MissingInput(f"{field}: {folder} has no weights (*.safetensors or *.bin); give a complete folder.")
-    return folder
+def _found(uri: str, field: str, *, server: StorageTarget) -> Path:
+    with _naming(field):
+        return materialise(uri, server)
 
 
 def _check_benchmarks(benchmarks: list[BenchmarkSource], server: StorageTarget) -> None:
