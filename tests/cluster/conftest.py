@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from support.eventually import eventually
 from support.tree import ROOT
 
 kubernetes = pytest.importorskip("kubernetes", reason="the operator extra is not installed: make init")
@@ -32,14 +33,38 @@ def client() -> Any:
 @pytest.fixture(scope="session")
 def crds(client: Any) -> None:
     """Our kinds, as the repository has them."""
-    api = kubernetes.client.ApiextensionsV1Api(client)
     for file in sorted((ROOT / "crds").glob("*.yaml")):
-        body = yaml.safe_load(file.read_text())
-        try:
-            api.create_custom_resource_definition(body)
-        except kubernetes.client.ApiException as error:
-            if error.status != 409:
-                raise
+        install(client, yaml.safe_load(file.read_text()))
+
+
+@pytest.fixture(scope="session")
+def kubeflow(client: Any) -> None:
+    """PyTorchJobs; where no Training Operator has brought them, a kind that takes any spec and does nothing."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }  # fmt: skip
+    names = {"kind": "PyTorchJob", "listKind": "PyTorchJobList", "plural": "pytorchjobs", "singular": "pytorchjob"}
+    spec = {"group": "kubeflow.org", "scope": "Namespaced", "names": names, "versions": [version]}
+    kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    install(client, {**kind, "metadata": {"name": "pytorchjobs.kubeflow.org"}, "spec": spec})
+
+
+def install(client: Any, definition: dict[str, Any]) -> None:
+    """Create a kind, if it is not there, and wait until it is served."""
+    api = kubernetes.client.ApiextensionsV1Api(client)
+    try:
+        api.create_custom_resource_definition(definition)
+    except kubernetes.client.ApiException as error:
+        if error.status != 409:
+            raise
+
+    def is_served() -> bool:
+        status = api.read_custom_resource_definition(definition["metadata"]["name"]).status
+        return any(c.type == "Established" and c.status == "True" for c in status.conditions or ())
+
+    eventually(is_served)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 
 from llava_operator.store import OWNER_UID, JobKey, Kind, Store
 from support.api_proxy import Faults, api_proxy
+from support.eventually import eventually
 from support.tree import ROOT
 
 kubernetes = pytest.importorskip("kubernetes")
@@ -21,14 +22,6 @@ watch = pytest.importorskip("llava_operator.watch").watch
 
 JOB = yaml.safe_load((ROOT / "examples/tiny/llava-finetune.yaml").read_text())
 PATIENCE_S = 30.0
-
-
-def eventually(claim: Callable[[], bool]) -> None:
-    """Look again and again; the API server tells in its own time."""
-    until = time.monotonic() + PATIENCE_S
-    while not claim():
-        assert time.monotonic() < until, f"not true within {PATIENCE_S:g} s"
-        threading.Event().wait(0.05)
 
 
 class Watched:
