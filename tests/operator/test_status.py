@@ -131,7 +131,7 @@ def test_a_pending_attempt_says_what_it_waits_for() -> None:
 
 
 def test_waiting_for_nothing_in_particular_changes_nothing() -> None:
-    assert pending(None) == job().named_only().status()
+    assert pending(None) == seen(job().named_only())
 
 
 def test_what_was_waited_for_is_forgotten_once_it_runs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from llava_operator.errors import AlreadyExists
+from llava_operator.errors import AlreadyExists, Conflict
 
 
 class FakeCluster:
@@ -45,3 +45,31 @@ class FakeCluster:
     def delete(self, kind: str, namespace: str, *, name: str, uid: str) -> None:  # noqa: ARG002
         self.calls.append(f"delete {kind} {uid}")
         self.objects.pop((kind, name), None)
+
+    def patch_status(
+        self,
+        kind: str,
+        namespace: str,  # noqa: ARG002
+        *,
+        name: str,
+        status: dict[str, Any],
+        version: str,
+    ) -> dict[str, Any]:
+        self.calls.append(f"patch {kind}")
+        body = self.objects[kind, name]
+        if body["metadata"]["resourceVersion"] != version:
+            raise Conflict(f"{name} is not at {version}")
+        body["metadata"]["resourceVersion"] = str(int(version) + 1)
+        body["status"] = merged(body.get("status") or {}, status)
+        return body
+
+
+def merged(value: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """Apply a JSON merge patch."""
+    result = {name: inner for name, inner in value.items() if patch.get(name, inner) is not None}
+    for name, inner in patch.items():
+        if isinstance(inner, dict):
+            result[name] = merged(result.get(name) or {}, inner)
+        elif inner is not None:
+            result[name] = inner
+    return result

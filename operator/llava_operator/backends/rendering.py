@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llava_contract.run import RunConfig
+from llava_contract.run import CACHE_DIR_ENV, RunConfig
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.pod_places import Places, places_of
 from llava_operator.core.plan import StagePlan
@@ -179,6 +179,7 @@ def _env(attempt: Attempt) -> list[Body]:
     """Say who is who; PET_NNODES and PET_NPROC_PER_NODE come from the Training Operator; users beat defaults."""
     defaults = {
         "HOME": "/cache",
+        CACHE_DIR_ENV: "/cache/llava",
         "HF_HOME": "/cache/huggingface",
         "XDG_CACHE_HOME": "/cache",
         "TORCHINDUCTOR_CACHE_DIR": "/cache/inductor",

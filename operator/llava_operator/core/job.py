@@ -27,3 +27,5 @@ class Job:
     generation: int
     spec: LlavaTrainJobSpec
     status: JobStatus
+    version: str = ""
+    """Which state of the resource this is, for whoever keeps several; empty where nobody else writes."""

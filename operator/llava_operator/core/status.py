@@ -44,7 +44,7 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
     known = {stage.name: stage for stage in status.stages}
     stages = [known.get(planned.stage) or StageStatus(name=planned.stage) for planned in plan.stages]
     stages = [_with_commit(stage, observed.child(stage.job_name)) for stage in stages]
-    status = status.model_copy(update={"stages": stages})
+    status = status.model_copy(update={"stages": stages, "observed_generation": plan.generation})
     for stage in status.stages:
         attempt = observed.child(stage.job_name)
         if attempt and stage.state.is_active and attempt.state is AttemptState.RUNNING:
@@ -74,7 +74,7 @@ def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime)
         case _:
             assert_never(decision)
     conditions = with_claims(after.conditions, _claims(decision), generation=plan.generation, now=now)
-    return after.model_copy(update={"conditions": conditions, "observed_generation": plan.generation})
+    return after.model_copy(update={"conditions": conditions})
 
 
 def reopened(status: JobStatus) -> JobStatus:

@@ -1,0 +1,172 @@
+"""Jobs as resources of an API server: read whole, their status patched by version, events told beside them.
+
+A spec that the API server admitted and the contract refuses becomes a condition here, and no job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from llava_contract import recipes
+from llava_contract.problems import InvalidJob
+from llava_contract.v1alpha1.status import JobStatus, Phase
+from llava_contract.v1alpha1.trainjob import LlavaTrainJob
+from llava_contract.validate import validate_body
+from llava_operator.core.conditions import Claim, ConditionType, find_condition, with_claims
+from llava_operator.core.events import Event
+from llava_operator.core.job import Job, Key
+from llava_operator.errors import InvalidSpec, OperatorError
+
+__all__ = ["ClusterResources", "ResourceCalls", "merge_patch"]
+
+Body = dict[str, Any]
+
+_KIND: Final = "llavatrainjobs"
+_CONTROLLER: Final = "llava.dev/operator"
+_MAX_NOTE: Final = 1024
+_SPEC_REFUSED: Final = "SpecRefused"
+
+
+class ResourceCalls(Protocol):
+    """What is asked of an API server here."""
+
+    def read(self, kind: str, namespace: str, *, name: str) -> Body | None:
+        """Read an object; None when there is none."""
+        ...
+
+    def create(self, kind: str, body: Body) -> Body:
+        """Create an object."""
+        ...
+
+    def patch_status(self, kind: str, namespace: str, *, name: str, status: Body, version: str) -> Body:
+        """Merge into the status of that version; Conflict when it is not the latest."""
+        ...
+
+
+class ClusterResources:
+    """The resource port over the API server."""
+
+    def __init__(
+        self,
+        cluster: ResourceCalls,
+        *,
+        identity: str = "llava-operator",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._cluster, self._identity, self._clock = cluster, identity, clock
+
+    def get(self, key: Key) -> Job | None:
+        """Read the job; None when there is none, it is being deleted, or its spec is refused, as status then says."""
+        body = self._cluster.read(_KIND, key.namespace, name=key.name)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return None
+        status = JobStatus.model_validate(body.get("status") or {})
+        try:
+            spec = recipes.effective(LlavaTrainJob.model_validate({**body, "status": None}).spec)
+        except (ValidationError, InvalidJob):
+            self._refuse_spec(key, body, status)
+            return None
+        meta = body["metadata"]
+        return Job(
+            key,
+            uid=meta["uid"],
+            generation=meta["generation"],
+            spec=spec,
+            status=_forgiven(status),
+            version=meta["resourceVersion"],
+        )
+
+    def patch_status(self, job: Job, status: JobStatus) -> None:
+        """Write what changed in the status of the job that was read; Conflict when somebody wrote in between."""
+        self._write(job.key, job.status, status, version=job.version)
+
+    def refuse(self, key: Key, error: OperatorError) -> None:
+        """Say in status that the API server, or the spec, does not let the job go on; it stays pending."""
+        job = self.get(key)
+        if job is None:
+            return
+        reason = "SpecIncomplete" if isinstance(error, InvalidSpec) else "Refused"
+        claim = Claim(ConditionType.PENDING, True, reason, str(error))
+        conditions = with_claims(job.status.conditions, [claim], generation=job.generation, now=self._clock())
+        phase = Phase.PENDING if job.status.phase is not Phase.SUSPENDED else Phase.SUSPENDED
+        self.patch_status(job, job.status.model_copy(update={"phase": phase, "conditions": conditions}))
+
+    def emit(self, job: Job, event: Event) -> None:
+        """Create an Event about the job; one that cannot be written is lost."""
+        identity = "\n".join((job.uid, job.version, event.reason, event.message))
+        body: Body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{job.key.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+                "namespace": job.key.namespace,
+            },
+            "regarding": {
+                "apiVersion": "llava.dev/v1alpha1",
+                "kind": "LlavaTrainJob",
+                "namespace": job.key.namespace,
+                "name": job.key.name,
+                "uid": job.uid,
+            },
+            "type": "Warning" if event.is_warning else "Normal",
+            "reason": event.reason,
+            "action": event.reason,
+            "note": _cut(event.message),
+            "eventTime": self._clock().isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "reportingController": _CONTROLLER,
+            "reportingInstance": self._identity[:128],
+        }
+        try:
+            self._cluster.create("events.events.k8s.io", body)
+        except OperatorError:
+            return
+
+    def _refuse_spec(self, key: Key, body: Body, status: JobStatus) -> None:
+        """Write why once; attempts that run already are left alone, and the phase says that they run."""
+        generation = body["metadata"]["generation"]
+        told = [str(problem) for problem in validate_body({name: body[name] for name in body if name != "status"})]
+        claim = Claim(ConditionType.FAILED, True, _SPEC_REFUSED, "\n".join(told) or "the spec is not valid")
+        conditions = with_claims(status.conditions, [claim], generation=generation, now=self._clock())
+        is_active = any(stage.state.is_active for stage in status.stages)
+        changes: Body = {"conditions": conditions, "observed_generation": generation}
+        after = status.model_copy(update=changes if is_active else {**changes, "phase": Phase.FAILED})
+        self._write(key, status, after, version=body["metadata"]["resourceVersion"])
+
+    def _write(self, key: Key, before: JobStatus, after: JobStatus, *, version: str) -> None:
+        patch = merge_patch(_dumped(before), _dumped(after))
+        if patch:
+            self._cluster.patch_status(_KIND, key.namespace, name=key.name, status=patch, version=version)
+
+
+def merge_patch(before: Body, after: Body) -> Body:
+    """Say what has to be merged into `before` to make it `after`: null removes, lists are replaced."""
+    patch: Body = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inner := merge_patch(old, value):
+                patch[name] = inner
+        elif name not in before or old != value:
+            patch[name] = value
+    return patch
+
+
+def _dumped(status: JobStatus) -> Body:
+    return status.model_dump(mode="json", exclude_none=True)
+
+
+def _forgiven(status: JobStatus) -> JobStatus:
+    """Let a job go on whose spec was refused and is valid now."""
+    failed = find_condition(status.conditions, ConditionType.FAILED)
+    is_forgiven = status.phase is Phase.FAILED and failed is not None and failed.reason == _SPEC_REFUSED
+    return status.model_copy(update={"phase": Phase.PENDING}) if is_forgiven else status
+
+
+def _cut(message: str) -> str:
+    """Keep a note within what the API server takes, counted in bytes."""
+    return message.encode()[:_MAX_NOTE].decode(errors="ignore")

@@ -1,0 +1,144 @@
+"""Jobs on an API server: what becomes a job, what becomes a condition, and how little is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llava_contract.v1alpha1.status import Condition, JobStatus, Phase, StageState, StageStatus
+from llava_operator.cluster_resources import ClusterResources, merge_patch
+from llava_operator.core.events import Event
+from llava_operator.core.job import Job
+from llava_operator.errors import Conflict, InvalidSpec, Refused
+from support.fake_cluster import FakeCluster, merged
+from support.jobs import KEY, NOON
+from support.specs import PLAIN, changed
+
+KIND = "llavatrainjobs"
+
+
+def cluster(changes: dict[str, Any] | None = None, **meta: Any) -> FakeCluster:
+    fake = FakeCluster()
+    body = changed(PLAIN, changes or {})
+    about = {"namespace": "team", "uid": "u1", "generation": 1, "resourceVersion": "7"}
+    body["metadata"] = {**body["metadata"], **about, **meta}
+    fake.put(KIND, body)
+    return fake
+
+
+def resources(fake: FakeCluster) -> ClusterResources:
+    return ClusterResources(fake, clock=lambda: NOON)
+
+
+def read(fake: FakeCluster) -> Job:
+    job = resources(fake).get(KEY)
+    assert job is not None
+    return job
+
+
+def status_of(fake: FakeCluster) -> JobStatus:
+    return JobStatus.model_validate(fake.objects[KIND, "demo"]["status"])
+
+
+def condition_of(fake: FakeCluster, type_: str) -> Condition:
+    return next(one for one in status_of(fake).conditions if one.type == type_)
+
+
+def test_a_job_is_read_with_its_effective_spec() -> None:
+    job = read(cluster())
+    assert (job.uid, job.generation, job.version, job.status) == ("u1", 1, "7", JobStatus())
+    assert job.spec.pretrain is not None
+    assert job.spec.pretrain.schedule is not None
+
+
+@pytest.mark.parametrize("fake", [FakeCluster(), cluster(deletionTimestamp="2026-03-01T12:00:00Z")])
+def test_what_is_absent_or_leaves_is_no_job(fake: FakeCluster) -> None:
+    assert resources(fake).get(KEY) is None
+
+
+def test_a_spec_that_only_the_contract_refuses_becomes_a_condition() -> None:
+    fake = cluster({"spec.recipe": "no-such-recipe"})
+    assert resources(fake).get(KEY) is None
+    failed = condition_of(fake, "Failed")
+    assert (status_of(fake).phase, failed.reason) == (Phase.FAILED, "SpecRefused")
+    assert "no-such-recipe" in failed.message
+
+
+def test_a_refusal_is_written_once() -> None:
+    fake = cluster({"spec.recipe": "no-such-recipe"})
+    resources(fake).get(KEY)
+    resources(fake).get(KEY)
+    assert fake.calls.count(f"patch {KIND}") == 1
+
+
+def test_a_refused_spec_hides_no_running_attempt() -> None:
+    fake = cluster({"spec.recipe": "no-such-recipe"})
+    running = JobStatus(phase=Phase.RUNNING, stages=[StageStatus(name="prepare", state=StageState.RUNNING)])
+    fake.objects[KIND, "demo"]["status"] = running.model_dump(mode="json", exclude_none=True)
+    resources(fake).get(KEY)
+    assert status_of(fake).phase is Phase.RUNNING
+
+
+def test_a_mended_spec_is_a_job_again() -> None:
+    fake = cluster({"spec.recipe": "no-such-recipe"})
+    resources(fake).get(KEY)
+    del fake.objects[KIND, "demo"]["spec"]["recipe"]
+    assert read(fake).status.phase is Phase.PENDING
+
+
+def test_only_what_changed_is_written() -> None:
+    fake = cluster()
+    job = read(fake)
+    resources(fake).patch_status(job, job.status.model_copy(update={"phase": Phase.RUNNING, "restarts": 1}))
+    assert status_of(fake) == JobStatus(phase=Phase.RUNNING, restarts=1)
+
+
+def test_a_write_over_somebody_elses_is_a_conflict() -> None:
+    fake = cluster()
+    job = read(fake)
+    fake.objects[KIND, "demo"]["metadata"]["resourceVersion"] = "8"
+    with pytest.raises(Conflict):
+        resources(fake).patch_status(job, job.status.model_copy(update={"restarts": 1}))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(Refused("exceeded quota"), "Refused"), (InvalidSpec("no data"), "SpecIncomplete")]
+)
+def test_what_cannot_be_started_is_pending_and_says_why(error: Refused | InvalidSpec, reason: str) -> None:
+    fake = cluster()
+    resources(fake).refuse(KEY, error)
+    pending = condition_of(fake, "Pending")
+    assert (status_of(fake).phase, pending.reason, pending.message) == (Phase.PENDING, reason, str(error))
+
+
+def test_an_event_is_short_enough_and_about_the_job() -> None:
+    fake = cluster()
+    resources(fake).emit(read(fake), Event("AttemptFailed", "ä" * 2000, is_warning=True))
+    (body,) = [body for (kind, _), body in fake.objects.items() if kind == "events.events.k8s.io"]
+    assert (len(body["note"].encode()), body["type"], body["regarding"]["uid"]) == (1024, "Warning", "u1")
+
+
+def test_an_event_that_was_told_is_no_error() -> None:
+    fake = cluster()
+    for _ in range(2):
+        resources(fake).emit(read(fake), Event("Succeeded", "done"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "patch"),
+    [
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": 1, "b": 1}, {"a": 1}, {"b": None}),
+        ({"a": {"x": 1, "y": 1}}, {"a": {"x": 2}}, {"a": {"x": 2, "y": None}}),
+        ({"a": [1]}, {"a": [1, 2]}, {"a": [1, 2]}),
+        ({}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+        ({}, {"a": {}}, {"a": {}}),
+    ],
+)
+def test_a_patch_makes_one_status_into_another(
+    before: dict[str, Any], after: dict[str, Any], patch: dict[str, Any]
+) -> None:
+    assert merge_patch(before, after) == patch
+    assert merged(before, patch) == after
