@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from llava_contract.result import StageResult
 from llava_trainer.report.chart import draw_png, draw_svg, smooth
-from llava_trainer.report.collect import collect, duration
+from llava_trainer.report.collect import collect
 from llava_trainer.report.facts import Curve, Report
 from llava_trainer.report.page import PAGE_PATH, render, write_report
+from llava_trainer.report.settings import duration
 from llava_trainer.storage import open_storage
 from llava_trainer.tracking.history import HistoryRow
 from support import reports
@@ -39,6 +39,7 @@ def test_nothing_comes_from_outside(page: str) -> None:
         "vicuna", "adapted by LoRA, rank 16", "file:///job/models/huggingface", "3 min 55 s", "31.0 s", "4.2 s",
         "637 of 640 rows", "image-missing", "captions.json row 41", "palette-image", "data:image/png;base64,",
         "finetune.data[0].annotations", "<svg", 'class="calm"', ">right<", ">wrong<", "(nothing)", "AR", "colour",
+        "(expected)", ">xtuner: wrong<", ">vlmevalkit: right<",
     ],
 )  # fmt: skip
 def test_the_page_says(page: str, said: str) -> None:
@@ -93,23 +94,38 @@ def test_whatever_exists_makes_a_page(tmp_path: Path, kept: str) -> None:
     assert render(collect(storage)).startswith("<!doctype html>")
 
 
-def test_without_a_job_file_the_attempts_tell_of_the_stages(tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path))
-    for attempt, code in ((1, 75), (2, 0)):
-        result = StageResult(
-            stage="finetune", attempt=attempt, exit_code=code, reason="x", seconds={"import": 1.0, "work": 2.0}
-        )
-        storage.write(f"attempts/tiny-finetune-{attempt}/result.json", result.model_dump_json().encode())
-    (line,) = collect(storage).stages
-    assert (line.name, line.state, line.restarts, line.work_s) == ("finetune", "Succeeded", 1, 2.0)
-
-
 def test_the_command_writes_page_and_plots_and_prints_the_path(tmp_path: Path) -> None:
     reports.whole_run(tmp_path)
     command = [sys.executable, "-m", "llava_trainer.report", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == tmp_path / PAGE_PATH
     assert (tmp_path / "reports" / "finetune-loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plots_are_written_beside_the_page(tmp_path: Path) -> None:
+    storage = reports.whole_run(tmp_path)
+    write_report(storage, collect(storage))
+    assert storage.read("reports/pretrain-loss.png").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("num_steps", "is_drawn"), [(120, False), (121, True)])
+def test_a_plot_is_drawn_anew_only_for_another_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_steps: int, *, is_drawn: bool
+) -> None:
+    storage = reports.whole_run(tmp_path)
+    write_report(storage, collect(storage))
+    reports.write_history(storage, "pretrain", num_steps)
+    drawn: list[Curve] = []
+    monkeypatch.setattr("llava_trainer.report.page.draw_png", lambda curve: drawn.append(curve) or b"")
+    write_report(storage, collect(storage))
+    assert bool(drawn) is is_drawn
+
+
+def test_without_matplotlib_there_is_still_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    storage = reports.whole_run(tmp_path)
+    write_report(storage, collect(storage))
+    assert [item.path for item in storage.list("reports")] == ["reports/audit.json", PAGE_PATH]
 
 
 def test_the_command_names_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from llava_trainer.report.samples import SampleAnswer, choose_samples, read_samples, write_samples
 from llava_trainer.scoring.answers import Answer
 from llava_trainer.scoring.benchmark import read_benchmark
+from llava_trainer.scoring.rules import RULES, grade
 from llava_trainer.storage import open_storage
 from support.benchmarks import row, write_tsv
 
@@ -43,16 +44,28 @@ def test_without_an_evaluation_there_are_no_samples(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prediction", "answer", "right"),
+    ("prediction", "answer", "badges"),
     [
-        ("B", "B", True),
-        ("b.", "B", True),
-        ("Circle", "B", True),
-        ("A", "B", False),
-        ("", "B", False),
-        ("B", None, None),
+        ("B", "B", ["right"]),
+        ("A", "B", ["wrong"]),
+        ("", "B", ["wrong"]),
+        ("the answer is B", "B", ["right"]),
+        ("circle", "B", ["xtuner: wrong", "vlmevalkit: right"]),
+        ("b.", "B", ["wrong"]),
+        ("B or A", "B", ["xtuner: right", "vlmevalkit: wrong"]),
+        ("B", None, []),
     ],
 )
-def test_a_sample_knows_whether_it_is_right(prediction: str, answer: str | None, right: bool | None) -> None:
-    options = {"A": "square", "B": "circle"}
-    assert SampleAnswer("x", 1, "?", options, answer, prediction, "").is_right is right
+def test_a_sample_is_judged_by_the_rules_of_the_table(prediction: str, answer: str | None, badges: list[str]) -> None:
+    sample = SampleAnswer("x", 1, "?", {"A": "square", "B": "circle"}, answer, prediction, "")
+    assert [badge for badge, _ in sample.verdicts] == badges
+
+
+@pytest.mark.parametrize("prediction", ["A", "B", "AB", "Dog", "Circle.", "square", "answer is B", "none of them", ""])
+def test_badges_are_what_the_score_table_counts(prediction: str, tmp_path: Path) -> None:
+    benchmark = read_benchmark(write_tsv(tmp_path / "b.tsv", row(1)))
+    answers = [Answer(1, prediction)]
+    (sample,) = choose_samples(benchmark, answers)
+    counted = [grade(rule, benchmark, answers)[0].is_hit for rule in RULES]
+    told = [is_right for _, is_right in sample.verdicts]
+    assert told == (counted if len(set(counted)) > 1 else counted[:1])

@@ -4,7 +4,7 @@ import sys
 
 from llava_trainer.errors import LlavaError
 from llava_trainer.report.collect import collect
-from llava_trainer.report.page import write_plots, write_report
+from llava_trainer.report.page import write_report
 from llava_trainer.storage import open_storage
 
 
@@ -15,9 +15,7 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         storage = open_storage(argv[0], must_exist=True)
-        report = collect(storage)
-        uri = write_report(storage, report)
-        write_plots(storage, report)
+        uri = write_report(storage, collect(storage))
     except LlavaError as error:
         print(error, file=sys.stderr)
         return error.cause.exit_code

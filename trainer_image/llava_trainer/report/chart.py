@@ -5,6 +5,7 @@ The SVG is written by hand: it follows light and dark, needs no import of second
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Final
 
 from llava_trainer.report.facts import Curve
 
-__all__ = ["draw_png", "draw_svg", "smooth"]
+__all__ = ["draw_png", "draw_svg", "fingerprint", "smooth"]
 
 _WIDTH, _HEIGHT = 560, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
@@ -79,6 +80,11 @@ def _step_ticks(first: int, last: int) -> list[int]:
     return sorted({first, *(step for step in inner if step - first > (last - first) / 12), last})[:-1]
 
 
+def fingerprint(curve: Curve) -> str:
+    """Name a trace by its numbers; `draw_png` writes it into the file."""
+    return hashlib.sha256(repr(curve).encode()).hexdigest()
+
+
 def draw_png(curve: Curve) -> bytes:
     """Draw the same with matplotlib, for a slide or a message."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (a second of import)
@@ -93,5 +99,5 @@ def draw_png(curve: Curve) -> bytes:
     axes.grid(visible=True, alpha=0.25)
     out = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(out, format="png", metadata={"Software": None})
+    figure.savefig(out, format="png", metadata={"Software": None, "Source": fingerprint(curve)})
     return out.getvalue()

@@ -1,160 +1,154 @@
-"""Where in a job's storage the facts of a report lie, and how each is read; what is not there is left out.
+"""Where in a job's storage the facts of a report lie; what is not there is left out, what is torn is named.
 
-With `llava run` job.json tells of the stages; on a cluster, where the operator keeps that to itself, results of
+With `llava run` job.json tells of the stages; on a cluster, where the operator keeps that to itself, the files of
 attempts do.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
 
-from llava_contract.result import Artifact, StageResult
-from llava_contract.v1alpha1.status import JobStatus, StageStatus
+from llava_contract.result import StageResult
+from llava_contract.run import RunConfig
 from llava_trainer.data.audit import Audit
-from llava_trainer.report.facts import Curve, Report, ScoreLine, ScoreTable, StageAudit, StageLine
+from llava_trainer.report.attempts import Attempt, story_of_attempts
+from llava_trainer.report.facts import Curve, Report, ScoreLine, ScoreTable, StageAudit, Unread
+from llava_trainer.report.jobfile import story_of_job
 from llava_trainer.report.samples import read_samples
 from llava_trainer.storage import Storage
 from llava_trainer.tracking.history import read_history
 
 __all__ = ["collect"]
 
-_STAGES: Final = ("prepare", "pretrain", "finetune", "convert", "evaluate")
 _TRAINING: Final = ("pretrain", "finetune")
+_MAX_REASON: Final = 200
+"""Characters of why a file cannot be read: pydantic and servers can say a page."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Sources:
+    """Reads one source after another and remembers which of them could not be read."""
+
+    storage: Storage
+    unread: list[Unread] = field(default_factory=list)
+
+    def attempt(self, path: str, read: Callable[[], T]) -> T | None:
+        """Give what `read` gives, or None, whatever it trips over."""
+        try:
+            return read()
+        except Exception as error:  # noqa: BLE001  a torn file may raise anything, and the rest is still worth a page
+            said = " ".join(str(error).split()) or type(error).__name__
+            self.unread.append(Unread(path, said[:_MAX_REASON]))
+            return None
+
+    def file(self, path: str, parse: Callable[[bytes], T]) -> T | None:
+        """Parse a file; None where it is not there or cannot be read."""
+        return self.attempt(path, lambda: parse(self.storage.read(path)) if self.storage.exists(path) else None)
 
 
 def collect(storage: Storage) -> Report:
     """Gather a report from a job's storage, however far the job came.
 
-    Raises StorageForbidden or Infrastructure when the storage will not say.
+    Raises nothing: a source that cannot be read is left out and named in `unread`.
     """
-    job = _json(storage, "job.json") or {}
-    status = JobStatus.model_validate(job.get("status") or {})
-    spec = job.get("spec") or {}
-    failed = next((stage.message for stage in status.stages if stage.state == "Failed"), "")
+    sources = _Sources(storage)
+    story = sources.file("job.json", story_of_job) or story_of_attempts(list(_attempts(sources)))
     return Report(
-        name=job.get("name") or "LLaVA model",
-        phase=status.phase.value if job else "",
-        message=failed,
-        facts=tuple(_facts(spec, status)),
-        scores=tuple(_score_table(found) for found in _json(storage, "evaluations/scores.json") or ()),
-        stages=tuple(map(_stage_line, status.stages)) or tuple(_lines_of_attempts(storage)),
-        curves=tuple(_curves(storage)),
-        audits=tuple(
-            StageAudit(stage, Audit.from_json(json.dumps(found)))
-            for stage, found in (_json(storage, "reports/audit.json") or {}).items()
-        ),
-        samples=read_samples(storage),
-        settings=tuple(_flat(spec)),
+        name=story.name or "LLaVA model",
+        phase=story.phase,
+        message=story.message,
+        facts=story.facts or _facts_of_export(sources),
+        scores=tuple(_score_tables(sources)),
+        stages=story.stages,
+        curves=tuple(_curves(sources)),
+        audits=tuple(_audits(sources)),
+        samples=sources.attempt("evaluations/samples.json", partial(read_samples, storage)) or (),
+        settings=story.settings,
+        unread=tuple(sources.unread),
     )
 
 
-def _json(storage: Storage, path: str) -> Any:
-    return json.loads(storage.read(path)) if storage.exists(path) else None
+def _attempts(sources: _Sources) -> Iterator[Attempt]:
+    listed = sources.attempt("attempts", lambda: sources.storage.list("attempts")) or []
+    paths = {item.path for item in listed if item.path.endswith(("/run.json", "/result.json"))}
+    for folder in sorted({path.rpartition("/")[0] for path in paths}):
+        run = sources.file(f"{folder}/run.json", RunConfig.model_validate_json)
+        result = sources.file(f"{folder}/result.json", StageResult.model_validate_json)
+        yield Attempt(run, result)
 
 
-def _facts(spec: Mapping[str, Any], status: JobStatus) -> Iterator[tuple[str, str]]:
-    model = spec.get("model") or {}
-    named = {
-        "Recipe": spec.get("recipe"),
-        "Language model": (model.get("llm") or {}).get("uri"),
-        "Vision tower": (model.get("visionTower") or {}).get("uri"),
-        "Prompt template": model.get("promptTemplate"),
-        "In finetune, the LLM is": _tuning((spec.get("finetune") or {}).get("llm")),
-        "In finetune, the tower is": _tuning((spec.get("finetune") or {}).get("visionTower")),
-        "Trained model": status.artifacts.get(Artifact.HUGGINGFACE.value),
-        "Restarts": str(status.restarts) if status.stages else None,
-    }
-    if status.start_time:
-        named["Started"] = f"{status.start_time:%Y-%m-%d %H:%M:%S} UTC"
-    if status.start_time and status.completion_time:
-        named["Took"] = duration((status.completion_time - status.start_time).total_seconds())
-    yield from ((label, value) for label, value in named.items() if value)
+def _facts_of_export(sources: _Sources) -> tuple[tuple[str, str], ...]:
+    """What the exported model says of itself, where neither a job nor an attempt tells."""
+    labels = {"llm": "Language model", "vision_tower": "Vision tower", "prompt_template": "Prompt template"}
+
+    def parse(content: bytes) -> tuple[tuple[str, str], ...]:
+        found = json.loads(content)
+        return tuple((label, str(found[key])) for key, label in labels.items() if found.get(key))
+
+    return sources.file("models/huggingface/llava.json", parse) or ()
 
 
-def _tuning(tuning: Mapping[str, Any] | None) -> str | None:
-    if not tuning:
-        return None
-    lora = tuning.get("lora") or {}
-    words = {"frozen": "frozen", "full": "trained in full", "lora": "adapted by LoRA", "qlora": "adapted by QLoRA"}
-    rank = f", rank {lora['rank']}" if "rank" in lora else ""
-    return words.get(tuning["mode"], str(tuning["mode"])) + rank
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as people say it: 3.4 s, 2 min 05 s, 4 h 10 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _stage_line(stage: StageStatus) -> StageLine:
-    seconds = stage.seconds
-    return StageLine(
-        name=stage.name,
-        state=stage.state.value,
-        attempt=stage.attempt,
-        restarts=stage.restarts,
-        import_s=seconds.get("import"),
-        work_s=seconds.get("work"),
-        message=stage.message,
-    )
-
-
-def _lines_of_attempts(storage: Storage) -> Iterator[StageLine]:
-    """The last attempt of each stage, from what attempts left behind."""
-    results = [
-        StageResult.model_validate_json(storage.read(item.path))
-        for item in storage.list("attempts")
-        if item.path.endswith("/result.json")
-    ]
-    last = {result.stage: result for result in sorted(results, key=lambda result: result.attempt)}
-    for name in _STAGES:
-        if result := last.get(name):
-            state = "Succeeded" if result.exit_code == 0 else "Failed"
-            seconds = result.seconds.get("import"), result.seconds.get("work")
-            yield StageLine(name, state, result.attempt, result.attempt - 1, *seconds, result.message)
-
-
-def _curves(storage: Storage) -> Iterator[Curve]:
+def _curves(sources: _Sources) -> Iterator[Curve]:
     for stage in _TRAINING:
-        if rows := read_history(storage, stage):
-            yield Curve(stage, tuple(rows))
+        path = f"logs/{stage}-history.jsonl"
+        if curve := sources.attempt(path, partial(_curve, sources.storage, stage)):
+            yield curve
+
+
+def _curve(storage: Storage, stage: str) -> Curve | None:
+    rows = tuple(read_history(storage, stage))
+    for row in rows:
+        math.fsum((row.step, row.loss, row.seconds, row.num_labels))  # TypeError for what is no number
+    return Curve(stage, rows) if rows else None
+
+
+def _audits(sources: _Sources) -> Iterator[StageAudit]:
+    path = "reports/audit.json"
+    found = sources.file(path, lambda content: tuple(json.loads(content).items()))
+    for stage, audit in found or ():
+        if read := sources.attempt(f"{path} ({stage})", partial(_audit, stage, audit)):
+            yield read
+
+
+def _audit(stage: str, found: Mapping[str, Any]) -> StageAudit:
+    audit = Audit.from_json(json.dumps(found))
+    math.fsum((audit.num_rows, audit.num_kept, *(count for _, count in audit.oddities)))
+    return StageAudit(stage, audit)
+
+
+def _score_tables(sources: _Sources) -> Iterator[ScoreTable]:
+    path = "evaluations/scores.json"
+    found = sources.file(path, lambda content: tuple(enumerate(json.loads(content))))
+    for number, table in found or ():
+        if read := sources.attempt(f"{path} ({number + 1})", partial(_score_table, table)):
+            yield read
 
 
 def _score_table(found: Mapping[str, Any]) -> ScoreTable:
     """Read what ScoreReport.to_json writes."""
     rules: Mapping[str, Any] = found["rules"]
     overall = tuple(
-        ScoreLine(label, tuple(rule[key] for rule in rules.values()))
+        ScoreLine(label, tuple(float(rule[key]) for rule in rules.values()))
         for label, key in (("Right in all rotations", "circular"), ("Single rows", "vanilla"))
     )
     sections = [("Overall", overall)]
     for title, key in (("By ability", "l2_category"), ("By category", "category")):
         names = list(dict.fromkeys(name for rule in rules.values() for name in rule[key]))
-        lines = (ScoreLine(name, tuple(rule[key].get(name, 0.0) for rule in rules.values())) for name in names)
+        lines = (ScoreLine(name, tuple(float(rule[key].get(name, 0.0)) for rule in rules.values())) for name in names)
         sections.append((title, tuple(lines)))
     count = found["na_options"]["count"]
     return ScoreTable(
-        benchmark=found["benchmark"],
-        num_rows=found["rows"],
-        num_questions=found["questions"],
+        benchmark=str(found["benchmark"]),
+        num_rows=int(found["rows"]),
+        num_questions=int(found["questions"]),
         rules=tuple(f"{name} {rule['version']}" for name, rule in rules.items()),
         sections=tuple(section for section in sections if section[1]),
         note=f'{count} options read like a missing value ("None", "NA", ...) and were kept.' if count else "",
     )
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every setting that has a value, by its dotted name."""
-    for name, inner in value.items():
-        if isinstance(inner, Mapping):
-            yield from _flat(inner, f"{prefix}{name}.")
-        elif isinstance(inner, list) and inner and isinstance(inner[0], Mapping):
-            for number, item in enumerate(inner):
-                yield from _flat(item, f"{prefix}{name}[{number}].")
-        elif inner not in (None, [], {}):
-            text = ", ".join(map(str, inner)) if isinstance(inner, list) else str(inner)
-            yield f"{prefix}{name}", text

@@ -8,7 +8,9 @@ from llava_trainer.data.audit import Audit
 from llava_trainer.report.samples import SampleAnswer
 from llava_trainer.tracking.history import HistoryRow
 
-__all__ = ["Curve", "Report", "ScoreLine", "ScoreTable", "StageAudit", "StageLine"]
+__all__ = [
+    "Curve", "JobStory", "Report", "ScoreLine", "ScoreTable", "SettingGroup", "StageAudit", "StageLine", "Unread",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,34 @@ class ScoreTable:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class SettingGroup:
+    """The settings of one stage or part of the job, as (dotted name, value)."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A source that is there and cannot be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobStory:
+    """How the job went, by whichever file tells it; what nobody told is empty."""
+
+    name: str
+    phase: str
+    message: str
+    facts: tuple[tuple[str, str], ...]
+    stages: tuple[StageLine, ...]
+    settings: tuple[SettingGroup, ...]
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything on the page, in its order."""
@@ -73,4 +103,5 @@ class Report:
     curves: tuple[Curve, ...] = ()
     audits: tuple[StageAudit, ...] = ()
     samples: tuple[SampleAnswer, ...] = ()
-    settings: tuple[tuple[str, str], ...] = ()
+    settings: tuple[SettingGroup, ...] = ()
+    unread: tuple[Unread, ...] = ()

@@ -6,9 +6,9 @@ from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from llava_trainer.report.chart import draw_png, draw_svg
-from llava_trainer.report.collect import duration
+from llava_trainer.report.chart import draw_png, draw_svg, fingerprint
 from llava_trainer.report.facts import Report
+from llava_trainer.report.settings import duration
 from llava_trainer.storage import Storage
 
 if TYPE_CHECKING:
@@ -23,15 +23,26 @@ _KINDS: Final = {"iVBOR": "png", "R0lG": "gif", "UklG": "webp", "Qk": "bmp"}
 
 
 def write_report(storage: Storage, report: Report) -> str:
-    """Write the page into the job's storage and give its URI; errors as Storage.write."""
+    """Write the page and its plots into the job's storage and give the page's URI; errors as Storage.write."""
     storage.write(PAGE_PATH, render(report).encode())
+    write_plots(storage, report)
     return storage.uri_of(PAGE_PATH)
 
 
 def write_plots(storage: Storage, report: Report) -> None:
-    """Write reports/<stage>-loss.png for every training stage that has a trace."""
+    """Write reports/<stage>-loss.png for every training stage that has a trace, where matplotlib is there to draw.
+
+    A plot of the same trace is left as it is: drawing costs a second. Errors as Storage.write.
+    """
     for curve in report.curves:
-        storage.write(f"reports/{curve.stage}-loss.png", draw_png(curve))
+        path = f"reports/{curve.stage}-loss.png"
+        if storage.exists(path) and fingerprint(curve).encode() in storage.read(path):
+            continue
+        try:
+            drawing = draw_png(curve)
+        except ImportError:
+            return
+        storage.write(path, drawing)
 
 
 def render(report: Report) -> str:

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice, zip_longest
 from typing import Final
 
+from pydantic import TypeAdapter
+
 from llava_trainer.scoring.answers import Answer
 from llava_trainer.scoring.benchmark import Benchmark, Question
+from llava_trainer.scoring.rules import RULES
 from llava_trainer.storage import Storage
 
 __all__ = ["SampleAnswer", "choose_samples", "read_samples", "write_samples"]
@@ -32,12 +35,21 @@ class SampleAnswer:
     image: str
 
     @property
-    def is_right(self) -> bool | None:
-        """Whether the model said the letter or the text of the right option, plainly; None where nobody knows it."""
+    def verdicts(self) -> tuple[tuple[str, bool], ...]:
+        """(badge, whether it is right) by the rules of the score table: one a rule where they differ, else one.
+
+        None at all where nobody knows the answer.
+        """
         if self.answer is None:
-            return None
-        said = self.prediction.strip().rstrip(".").casefold()
-        return said in (self.answer.casefold(), self.options.get(self.answer, self.answer).strip().casefold())
+            return ()
+        right_by = {rule.name: rule.read(self.prediction, self.options) == self.answer for rule in RULES}
+        if len(set(right_by.values())) == 1:
+            return ((_word(right_by[RULES[0].name]), right_by[RULES[0].name]),)
+        return tuple((f"{name}: {_word(is_right)}", is_right) for name, is_right in right_by.items())
+
+
+def _word(is_right: bool) -> str:
+    return "right" if is_right else "wrong"
 
 
 def choose_samples(benchmark: Benchmark, answers: Sequence[Answer]) -> list[SampleAnswer]:
@@ -73,6 +85,7 @@ def write_samples(storage: Storage, samples: Sequence[SampleAnswer]) -> None:
 
 
 def read_samples(storage: Storage) -> tuple[SampleAnswer, ...]:
-    """Read what `write_samples` left, nothing where no evaluation ended; errors as Storage.read."""
-    rows = json.loads(storage.read(_PATH)) if storage.exists(_PATH) else []
-    return tuple(SampleAnswer(**row) for row in rows)
+    """Read what `write_samples` left, nothing where no evaluation ended; ValueError for another shape."""
+    if not storage.exists(_PATH):
+        return ()
+    return TypeAdapter(tuple[SampleAnswer, ...]).validate_json(storage.read(_PATH))
