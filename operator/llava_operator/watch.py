@@ -108,4 +108,6 @@ def _settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
     for children in (Kind.POD, Kind.PYTORCH_JOB):
         settings.watching.label_selectors[children.value] = OWNER_UID
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # It warns that it takes no signals in a thread; the main thread does.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     return settings

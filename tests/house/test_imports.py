@@ -45,6 +45,7 @@ def ast_list(line: str) -> list[str]:
         "import llava_cli.audit_command",
         "import llava_cli.preview_command",
         "import llava_operator.reconcile",
+        "import llava_operator.__main__",
         "import llava_trainer.launch",
         "import llava_contract.crd",
     ],

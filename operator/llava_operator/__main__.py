@@ -1,0 +1,25 @@
+"""The command `llava-operator`: flags in, exit code out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from llava_operator.logs import log_as_json
+from llava_operator.settings import parse
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Drive the jobs of a cluster until SIGTERM."""
+    settings = parse(sys.argv[1:] if argv is None else argv, os.environ)
+    from llava_operator.cluster_run import run_operator  # noqa: PLC0415  (--help needs no kopf)
+
+    log_as_json()
+    return run_operator(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
