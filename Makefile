@@ -21,7 +21,7 @@ LIMIT_FAST := 120
 LIMIT_TRAINER := 900
 LIMIT_DEMO_TWICE := 900
 
-.PHONY: help init base generate lint types contracts check test test-fast test-base test-trainer test-demo demo clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-demo demo clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -58,12 +58,14 @@ contracts: init
 
 check: lint types contracts ## lint, types, import contracts (under 1 minute)
 
-test: test-fast test-base test-trainer ## every test but the demo's
+test: test-fast test-trainer ## every test but the demo's
 
-test-fast: init ## contract, operator core, house; no torch
-	timeout $(LIMIT_FAST) $(BIN)/pytest -n 2 tests/contract tests/operator tests/house
+test-fast: test-house test-base ## house, contract, operator, light commands: no torch, under 1 minute
 
-test-base: base ## the same in an environment where torch cannot be imported, with the torch-free rooms
+test-house: init
+	timeout $(LIMIT_FAST) $(BIN)/pytest -n 2 tests/house
+
+test-base: base ## contract, operator and light commands where torch cannot be imported
 	timeout $(LIMIT_FAST) .venv-base/bin/pytest -n 2 tests/contract tests/operator tests/base $(LIGHT_ROOMS)
 
 test-trainer: init ## the trainer, with torch on the CPU
