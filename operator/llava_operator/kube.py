@@ -6,6 +6,7 @@ Nothing else imports the Kubernetes client. Bodies go in and come out as JSON va
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -48,7 +49,8 @@ def connect(*, request_timeout_s: float = 5.0, may_write: Callable[[], None] = l
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
-            config.load_kube_config(client_configuration=settings)
+            # The client reads the variable only once, when it is imported.
+            config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=settings)
     except (config.ConfigException, OSError) as error:
         raise Refused(f"No API server to talk to: run in a pod or set KUBECONFIG ({error}).") from error
     settings.retries = False  # retries would outlive the deadline by which a leader has to stop
