@@ -11,15 +11,17 @@ from llava_cli.run_summary import summarise
 from llava_cli.run_view import RunView, choose_view
 from llava_contract import causes
 from llava_contract.recipes import effective
+from llava_contract.run import StorageTarget
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageStatus
 from llava_contract.validate import load_train_job
 from llava_operator.backends.local import LAUNCH, LocalBackend
 from llava_operator.bell import Bell
 from llava_operator.core.conditions import ConditionType, find_condition
+from llava_operator.core.runfile import storage_target
 from llava_operator.errors import Interrupted, JobFailed
 from llava_operator.local_resources import LocalResources, open_job
 from llava_operator.local_run import asked_to_leave, run_to_rest
-from llava_operator.local_spec import local_path, localised
+from llava_operator.local_spec import job_folder, localised
 
 __all__ = ["RunRequest", "add_arguments", "execute", "run_job"]
 
@@ -52,7 +54,7 @@ def run_job(request: RunRequest, *, command: Sequence[str] = LAUNCH) -> int:
     """Run or continue a job: 0 when it succeeded, else JobFailed or Interrupted. `command` runs a run.json."""
     job = load_train_job(request.file)
     spec = effective(localised(job.spec, base=request.file.parent, folder=request.folder))
-    folder = local_path(spec.storage.uri)
+    folder = job_folder(spec.storage.uri)
     with (
         choose_view() as view,
         Bell() as bell,
@@ -62,7 +64,7 @@ def run_job(request: RunRequest, *, command: Sequence[str] = LAUNCH) -> int:
         if resources.status.phase is Phase.SUCCEEDED:
             view.say(f"{job.name} is done already in {folder}; add --new to start over.")
         came = _drive(resources, backend, bell=bell, view=view)
-        _write_report(folder, view)
+        _write_report(folder, storage_target(spec.storage), view)
         view.finish(resources.status, summarise(resources.status, folder))
         return _conclude(resources.status, backend, request=request, view=view, came=came)
 
@@ -87,7 +89,7 @@ def _drive(resources: LocalResources, backend: LocalBackend, *, bell: Bell, view
     return came[0] if came else None
 
 
-def _write_report(folder: Path, view: RunView) -> None:
+def _write_report(folder: Path, target: StorageTarget, view: RunView) -> None:
     """Write the page anew, however far the job came: only now are the last stage's seconds known."""
     try:
         # Not at the top: validating and refusing a job need no template engine.
@@ -95,7 +97,9 @@ def _write_report(folder: Path, view: RunView) -> None:
         from llava_trainer.report.page import write_report  # noqa: PLC0415
         from llava_trainer.storage import open_storage  # noqa: PLC0415
 
-        storage = open_storage(str(folder), must_exist=True)
+        storage = open_storage(target)
+        if target.uri.startswith("s3://"):  # only this machine knows of the job so far
+            storage.write("job.json", (folder / "job.json").read_bytes())
         write_report(storage, collect(storage))
     except Exception as error:  # noqa: BLE001  a report that fails must not change how the job ended
         view.say(f"the report could not be written: {error}")

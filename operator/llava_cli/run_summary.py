@@ -50,12 +50,12 @@ class StageTime:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The end of a run; paths are None where there is no such file."""
+    """The end of a run; `report` and `model` are paths or s3:// URIs, None where there is no such file."""
 
     results: dict[str, float]
     scores: tuple[ScoreTable, ...]
-    report: Path | None
-    model: Path | None
+    report: str | None
+    model: str | None
     stages: tuple[StageTime, ...]
     restarts: int
 
@@ -63,8 +63,8 @@ class RunSummary:
         """Give the summary as JSON values."""
         return {
             "scores": self.results,
-            "report": str(self.report) if self.report else None,
-            "model": str(self.model) if self.model else None,
+            "report": self.report,
+            "model": self.model,
             "seconds": {time.name: round(time.total_s, 1) for time in self.stages},
             "restarts": self.restarts,
         }
@@ -93,8 +93,8 @@ def summarise(status: JobStatus, folder: Path) -> RunSummary:
     return RunSummary(
         results=status.results,
         scores=_score_tables(_existing(status.artifacts.get(Artifact.SCORES)), status.results),
-        report=_existing(status.artifacts.get(Artifact.REPORT) or str(folder / "reports" / "report.html")),
-        model=_existing(status.artifacts.get(Artifact.HUGGINGFACE)),
+        report=_place(status.artifacts.get(Artifact.REPORT) or str(folder / "reports" / "report.html")),
+        model=_place(status.artifacts.get(Artifact.HUGGINGFACE)),
         stages=tuple(time for stage in status.stages if (time := _stage_time(stage))),
         restarts=status.restarts,
     )
@@ -137,6 +137,14 @@ def _bare_tables(results: dict[str, float]) -> tuple[ScoreTable, ...]:
         )
         for benchmark in benchmarks
     )
+
+
+def _place(uri: str | None) -> str | None:
+    """Name a place of this machine if it exists, and one in a bucket unseen."""
+    if uri and uri.startswith("s3://"):
+        return uri
+    path = _existing(uri)
+    return str(path) if path else None
 
 
 def _existing(uri: str | None) -> Path | None:

@@ -1,15 +1,18 @@
-"""What a spec's plain paths mean on this machine: they start at the YAML file's folder, and --dir is the storage."""
+"""What a spec's places mean on this machine: plain paths start at the YAML file's folder, and --dir is the storage."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from llava_contract.run import CACHE_DIR_ENV
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 from llava_operator.errors import Unsupported
 
-__all__ = ["local_path", "localised"]
+__all__ = ["job_folder", "local_path", "localised"]
 
 _LOCATIONS = ("uri", "annotations", "images", "pretrainedProjector", "dataRoot")
 
@@ -20,6 +23,17 @@ def localised(spec: LlavaTrainJobSpec, *, base: Path, folder: Path | None) -> Ll
     if folder is not None:
         content["storage"] = {"uri": folder.resolve().as_uri()}
     return LlavaTrainJobSpec.model_validate(_absolute(content, base.resolve()))
+
+
+def job_folder(uri: str) -> Path:
+    """Where this machine keeps what it knows of a job: its storage, or for s3:// a folder of the cache.
+
+    Unsupported for what only a cluster can mount.
+    """
+    if not uri.startswith("s3://"):
+        return local_path(uri)
+    cache = os.environ.get(CACHE_DIR_ENV) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "llava")
+    return Path(cache).expanduser() / "jobs" / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
 
 
 def local_path(uri: str) -> Path:

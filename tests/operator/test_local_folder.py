@@ -10,7 +10,7 @@ import pytest
 from llava_operator.errors import DirectoryBusy, NoSpace, StateUnreadable, Unsupported, Unwritable
 from llava_operator.local_folder import locked_folder, prepare_folder, write_whole
 from llava_operator.local_resources import open_job
-from llava_operator.local_spec import local_path, localised
+from llava_operator.local_spec import job_folder, local_path, localised
 from support.jobs import spec
 
 
@@ -80,3 +80,13 @@ def test_dir_takes_the_place_of_the_storage(tmp_path: Path) -> None:
 def test_a_bucket_is_no_folder() -> None:
     with pytest.raises(Unsupported, match="--dir"):
         local_path("s3://bucket/x")
+
+
+def test_a_job_in_a_bucket_is_known_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAVA_CACHE_DIR", str(tmp_path))
+    assert job_folder("s3://bucket/a").parent == tmp_path / "jobs"
+    assert job_folder("s3://bucket/a") == job_folder("s3://bucket/a/") != job_folder("s3://bucket/b")
+
+
+def test_a_job_in_a_folder_is_known_there(tmp_path: Path) -> None:
+    assert job_folder(tmp_path.as_uri()) == tmp_path

@@ -51,6 +51,13 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
+    def put_folder(self, uri: str, folder: Path) -> str:
+        """Upload a folder as a user would; give its URI."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        for file in (file for file in folder.rglob("*") if file.is_file()):
+            self.client().upload_file(str(file), bucket, f"{prefix}/{file.relative_to(folder)}")
+        return uri
+
     def client(self) -> Any:
         """Another program's view of the server, for what a test wants to see with other eyes."""
         import boto3

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from llava_contract.run import CACHE_DIR_ENV
 from support.training_job import ENVIRONMENT
 from support.tree import ROOT
 
@@ -68,6 +69,11 @@ class WholeRun:
     process: subprocess.Popen[str]
     folder: Path
 
+    @property
+    def home(self) -> Path:
+        """Where the run keeps what it knows of the job; in the cache when the storage is elsewhere."""
+        return next(self.folder.glob("cache/jobs/*"), self.folder)
+
     def lines(self) -> Iterator[dict[str, Any]]:
         """What the run says, as it says it."""
         assert self.process.stdout is not None
@@ -97,18 +103,18 @@ class WholeRun:
         """Read to the end; give the job's status."""
         list(self.lines())
         assert self.process.wait() == 0, (self.folder / "stderr").read_text()[-3000:]
-        return dict(json.loads((self.folder / "job.json").read_text())["status"])
+        return dict(json.loads((self.home / "job.json").read_text())["status"])
 
 
 @contextmanager
-def running(job: Path, folder: Path) -> Iterator[WholeRun]:
-    """Start `llava run` and end it with the block."""
+def running(job: Path, folder: Path, *, in_folder: bool = True) -> Iterator[WholeRun]:
+    """Start `llava run`, with `folder` as its storage or beside the job's own, and end it with the block."""
     folder.mkdir()
-    command = [sys.executable, "-m", "llava_cli.main", "run", str(job), "--dir", str(folder)]
+    command = [sys.executable, "-m", "llava_cli.main", "run", str(job)]
+    command += ["--dir", str(folder)] if in_folder else []
+    env = os.environ | ENVIRONMENT | {CACHE_DIR_ENV: str(folder / "cache")}
     with (folder / "stderr").open("w") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | ENVIRONMENT
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
     with process:
         try:
             yield WholeRun(process, folder)

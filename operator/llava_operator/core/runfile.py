@@ -19,13 +19,14 @@ from llava_contract.run import (
     TrainTask,
 )  # fmt: skip
 from llava_contract.v1alpha1.status import StageStatus
+from llava_contract.v1alpha1.storage import StorageSpec
 from llava_contract.v1alpha1.training import TrainStageSpec, TuningMode, TuningSpec
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 from llava_operator.core.job import Job
 from llava_operator.core.plan import StagePlan
 from llava_operator.errors import InvalidSpec
 
-__all__ = ["run_config"]
+__all__ = ["run_config", "storage_target"]
 
 Value = TypeVar("Value")
 _FROZEN = TuningSpec(mode=TuningMode.FROZEN)
@@ -43,16 +44,18 @@ def run_config(job: Job, planned: StagePlan) -> RunConfig:
         stage=planned.stage,
         attempt=stage.attempt,
         num_ranks=planned.num_ranks,
-        storage=StorageTarget(
-            uri=spec.storage.uri,
-            endpoint=spec.storage.endpoint,
-            region=spec.storage.region,
-            path_style=spec.storage.path_style,
-        ),
+        storage=storage_target(spec.storage),
         hang_timeout_seconds=spec.run_policy.hang_timeout_seconds,
         last_commit=stage.checkpoint,
         resume_before_step=before,
         task=_task(spec, planned.stage, job.status.artifacts),
+    )
+
+
+def storage_target(storage: StorageSpec) -> StorageTarget:
+    """Take from a spec's storage what a process needs to reach it."""
+    return StorageTarget(
+        uri=storage.uri, endpoint=storage.endpoint, region=storage.region, path_style=storage.path_style
     )
 
 

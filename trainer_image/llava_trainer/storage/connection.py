@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ def connect(bucket: str, prefix: str, server: StorageTarget | None) -> S3Store:
 
     Nothing is asked yet. Raises StorageForbidden when there are no credentials to be found.
     """
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # else each store says where it found them
     endpoint = endpoint_of(server)
     path_style = server.path_style if _is_s3(server) and server else bool(endpoint)
     region = server.region if server else None
