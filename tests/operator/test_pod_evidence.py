@@ -14,6 +14,7 @@ from support.jobs import NOON, result
 from support.pods import CHILD, Pod, pod, pytorch_job
 
 BOTH = ("pod-0", "pod-1")
+OF_POD: dict[str, Any] = {"type": "Warning", "involvedObject": {"kind": "Pod"}}
 DONE = result(Stage.FINETUNE, artifacts={"finetuneWeights": "/w"})
 NAN = result(Stage.FINETUNE, exit_code=77, reason="NaNLoss", message="row 7 of a.json")
 
@@ -119,6 +120,8 @@ def test_the_first_rank_speaks_for_a_success() -> None:
         ((), ({"type": "Warning", "reason": "FailedCreatePod", "message": "exceeded quota: q"},),
          ("FailedCreatePod", "exceeded quota")),
         ((), ({"type": "Normal", "reason": "Created", "message": ""},), None),
+        ((pod(0),), ({**OF_POD, "reason": "FailedMount", "message": "secret nope"},), ("FailedMount", "secret nope")),
+        ((pod(0),), ({**OF_POD, "reason": "FailedScheduling", "message": "old news"},), None),
     ],
 )  # fmt: skip
 def test_a_pending_gang_says_what_it_waits_for(

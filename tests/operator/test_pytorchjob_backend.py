@@ -101,3 +101,15 @@ def test_pods_that_are_gone_are_remembered_evidence() -> None:
     family = Family((), (), (pod(0).ended(77).body(),))
     (seen,) = backend(FakeCluster(), family).observe(owner()).attempts
     assert (seen.state, seen.exit_code, seen.members) == (AttemptState.FAILED, 77, ())
+
+
+def test_a_pod_that_does_not_start_is_asked_about() -> None:
+    cluster = FakeCluster()
+    cluster.put("pytorchjobs", pytorch_job(1))
+    cluster.put("pods", pod(0).waits("ContainerCreating").body())
+    cluster.events = [
+        {"type": "Warning", "reason": "FailedMount", "message": "secret nope", "involvedObject": {"kind": "Pod"}}
+    ]
+    (seen,) = backend(cluster).observe(owner()).attempts
+    assert seen.waiting
+    assert seen.waiting.reason == "FailedMount"

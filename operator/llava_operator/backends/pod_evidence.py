@@ -26,6 +26,8 @@ _FAREWELL: Final = timedelta(seconds=30)
 """How long past its grace period a pod may take to go; on a lost node it would stay for ever."""
 _QUIET: Final = ("ContainerCreating", "PodInitializing", "")
 """Waiting reasons that pass by themselves."""
+_STUCK_POD: Final = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+"""Warnings that alone say why a scheduled pod does not start; its others repeat what its status says, or are old."""
 _CONSEQUENCES: Final = (causes.TERMINATED.exit_code, causes.INFRASTRUCTURE.exit_code, causes.LOST.exit_code)
 """What the rest of a gang ends with because one of it failed."""
 
@@ -138,11 +140,16 @@ def _waiting(bodies: AttemptBodies, living: list[Body]) -> Waiting | None:
         scheduled = _condition(pod, "PodScheduled", status="False")
         if scheduled:
             return Waiting(scheduled.get("reason") or "Unschedulable", f"{name}: {scheduled.get('message', '')}")
-    warnings = [event for event in bodies.events if event.get("type") == "Warning"]
+    warnings = [event for event in bodies.events if _is_telling(event)]
     if not warnings:
         return None
     last = max(warnings, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
     return Waiting(str(last.get("reason") or "Warning"), str(last.get("message") or ""))
+
+
+def _is_telling(event: Body) -> bool:
+    is_of_pod = (event.get("involvedObject") or {}).get("kind") == "Pod"
+    return event.get("type") == "Warning" and (not is_of_pod or event.get("reason") in _STUCK_POD)
 
 
 def _labels(bodies: AttemptBodies) -> dict[str, str]:

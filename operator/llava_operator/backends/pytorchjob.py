@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -121,11 +121,12 @@ class PyTorchJobBackend:
         latched = tuple(stage.pods) if stage else ()
         size = _num_workers(bodies.job) or planned.get(bearer["metadata"]["labels"]["llava.dev/stage"], 1)
         seen = see_attempt(bodies, num_workers=size, latched=latched, now=self._clock())
-        if seen.state is not AttemptState.PENDING or seen.waiting or bodies.job is None or len(bodies.pods) >= size:
+        silent = _silent(bodies, size) if seen.state is AttemptState.PENDING and not seen.waiting else None
+        if silent is None:
             return seen
-        # Only an event says why pods are not even made: quota, Pod Security, a missing account.
-        events = self._cluster.list_events(self._namespace, regarding_uid=str(bodies.job["metadata"]["uid"]))
-        told = AttemptBodies(bodies.child, bodies.job, bodies.pods, bodies.departed, tuple(events))
+        # Only an event says why pods are not made (quota, Pod Security) or do not start (a missing Secret).
+        events = self._cluster.list_events(self._namespace, regarding_uid=str(silent["metadata"]["uid"]))
+        told = replace(bodies, events=tuple(events))
         return see_attempt(told, num_workers=size, latched=latched, now=self._clock())
 
     def _create(self, kind: str, body: Body) -> None:
@@ -145,6 +146,13 @@ def _num_workers(job: Body | None) -> int | None:
     if job is None:
         return None
     return int(job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"])
+
+
+def _silent(bodies: AttemptBodies, size: int) -> Body | None:
+    """Find whom events may speak for: the PyTorchJob while pods are missing, then the first pod that does not run."""
+    if len(bodies.pods) < size:
+        return bodies.job
+    return next((pod for pod in bodies.pods if (pod.get("status") or {}).get("phase") == "Pending"), None)
 
 
 def _by_attempt(pods: tuple[Body, ...]) -> dict[str, list[Body]]:
