@@ -20,8 +20,9 @@ DEMO_DIR ?= runs/tiny
 LIMIT_FAST := 120
 LIMIT_TRAINER := 900
 LIMIT_DEMO_TWICE := 900
+LIMIT_CLUSTER := 600
 
-.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-demo demo clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-cluster test-demo demo clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -70,6 +71,9 @@ test-base: base ## contract, operator and light commands where torch cannot be i
 
 test-trainer: init ## the trainer, with torch on the CPU
 	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile tests/trainer tests/examples
+
+test-cluster: init ## the operator against the API server that KUBECONFIG names; skipped without one
+	timeout $(LIMIT_CLUSTER) $(BIN)/pytest tests/cluster
 
 examples/tiny/data/.made: examples/tiny/make_data.py examples/tiny/scenes.py examples/tiny/wording.py | .venv/.synced
 	$(BIN)/python examples/tiny/make_data.py
