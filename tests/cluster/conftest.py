@@ -34,7 +34,11 @@ def client() -> Any:
 def crds(client: Any) -> None:
     """Our kinds, as the repository has them."""
     for file in sorted((ROOT / "crds").glob("*.yaml")):
-        install(client, yaml.safe_load(file.read_text()))
+        definition = yaml.safe_load(file.read_text())
+        install(client, definition)
+        # An older one that was there would silently drop new fields.
+        api = kubernetes.client.ApiextensionsV1Api(client)
+        api.patch_custom_resource_definition(definition["metadata"]["name"], {"spec": definition["spec"]})
 
 
 @pytest.fixture(scope="session")
