@@ -188,3 +188,9 @@ def test_low_score_fails_the_job(minimum: float | None, score: float | None, wan
     evaluate = {"benchmarks": [{"name": "shapes", "uri": "/s.tsv"}], "minimumAccuracy": minimum}
     scored = job().at(Stage.EVALUATE).over(Phase.RUNNING).wanting(evaluate=evaluate)
     assert isinstance((scored if score is None else scored.scored(score)).decision(), want)
+
+
+def test_a_member_that_is_gone_has_no_exit_code_to_tell_of() -> None:
+    decision = job().failed(exit=causes.LOST.exit_code).decision()
+    assert isinstance(decision, RestartStage)
+    assert decision.failed.message == "A member of the gang is gone and left no evidence."

@@ -88,5 +88,7 @@ def _sentence(attempt: ObservedAttempt) -> str:
     if result and result.message and result.exit_code == attempt.exit_code:
         return result.message
     assert attempt.exit_code is not None, f"{attempt.child} failed without an exit code"
+    if attempt.exit_code == LOST.exit_code:
+        return "A member of the gang is gone and left no evidence."
     advice = by_exit_code(attempt.exit_code).advice
     return f"The process ended with exit code {attempt.exit_code} and left no message. {advice}"
