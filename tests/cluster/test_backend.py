@@ -21,7 +21,9 @@ kube = pytest.importorskip("llava_operator.kube", reason="the operator extra is 
 
 pytestmark = pytest.mark.usefixtures("kubeflow")
 TWO = {"replicas": 2, "gpusPerWorker": 0, "ranksPerWorker": 1}
-ABSOLUTE: dict[str, Any] = {"spec.storage.uri": "/jobs/demo", "spec.workers": TWO}
+# No kubelet may have an opinion about pods whose status the test writes.
+NOWHERE = {"podTemplate": {"nodeSelector": {"llava.dev/test": "no-such-node"}}}
+ABSOLUTE: dict[str, Any] = {"spec.storage.uri": "/jobs/demo", "spec.workers": {**TWO, "cpu": NOWHERE}}
 
 
 class Bench:
