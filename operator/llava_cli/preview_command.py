@@ -16,12 +16,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that the rows' image paths start from")
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with tokenizer.json")
     parser.add_argument("--template", required=True, metavar="NAME", help="prompt template, such as vicuna")
-    parser.add_argument("--max-length", type=int, default=1472, metavar="N", help="tokens a row, an image is one")
-    parser.add_argument("-n", type=int, default=10, metavar="N", help="rows to show; 0 shows all")
+    parser.add_argument("--max-length", type=_count, default=1472, metavar="N", help="tokens a row, an image is one")
+    parser.add_argument("-n", type=_count, default=10, metavar="N", help="rows to show; 0 shows all")
     parser.add_argument("--no-images", action="store_true", help="open no image")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object a row")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a page with the tokens coloured by loss mask")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 up")
+    return int(text)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -31,6 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     from llava_trainer.data.sample import Wording  # noqa: PLC0415
     from llava_trainer.data.template import get_template  # noqa: PLC0415
     from llava_trainer.data.tokenizer import Tokenizer  # noqa: PLC0415
+    from llava_trainer.errors import StorageUnwritable  # noqa: PLC0415
 
     tokenizer, template = Tokenizer(args.tokenizer), get_template(args.template)
     template.check(tokenizer)
@@ -38,7 +45,13 @@ def execute(args: argparse.Namespace) -> int:
     source = Source(args.annotations, args.images)
     rows = preview_rows(source, wording, limit=args.n or None, with_images=not args.no_images)
     if args.html:
-        args.html.write_text(as_html(rows, tokenizer, title=args.annotations.name), encoding="utf-8")
+        page = as_html(rows, tokenizer, title=args.annotations.name)
+        try:
+            args.html.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise StorageUnwritable(
+                f"{args.html} cannot be written ({error.strerror}); choose another --html."
+            ) from error
         print(args.html)
         return causes.SUCCEEDED.exit_code
     for row in rows:

@@ -78,6 +78,22 @@ def test_preview_refuses_a_template_that_does_not_fit(rows: Path, capsys: pytest
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+WRONG_PREVIEWS = [("--html", "{tmp}/absent/page.html", 15), ("-n", "-3", 2), ("--max-length", "many", 2)]
+
+
+@pytest.mark.parametrize(("flag", "value", "code"), WRONG_PREVIEWS)
+def test_preview_refuses_what_it_cannot_do(
+    rows: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str, code: int
+) -> None:
+    words = ["preview", "--annotations", str(rows), "--tokenizer", str(TOKENIZER), "--template", "vicuna"]
+    try:
+        got: object = main([*words, flag, value.format(tmp=rows.parent)])
+    except SystemExit as left:
+        got = left.code
+    assert got == code
+    assert value.format(tmp=rows.parent) in capsys.readouterr().err
+
+
 def test_score_prints_both_rules(capsys: pytest.CaptureFixture[str]) -> None:
     mmbench = ROOT / "tests/data/mmbench"
     assert main(["score", str(mmbench / "dev.tsv"), str(mmbench / "dev_answers.json"), "--json", "--parity-na"]) == 0

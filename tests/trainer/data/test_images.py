@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def test_golden_bytes_of_the_training_set(pad: bool) -> None:
 BROKEN = [
     (lambda p: p, Reason.IMAGE_MISSING, "is missing"),
     (lambda p: p.mkdir(), Reason.NOT_AN_IMAGE, "is a folder"),
+    (os.mkfifo, Reason.NOT_AN_IMAGE, "is a pipe, socket or device"),
+    (lambda p: p.symlink_to(p), Reason.NOT_AN_IMAGE, "symbolic links"),
     (lambda p: p.touch(), Reason.NOT_AN_IMAGE, "an empty file"),
     (lambda p: p.write_text("<!DOCTYPE html><p>Not found"), Reason.NOT_AN_IMAGE, "a web page"),
     (lambda p: p.write_bytes(b"x" * 5000), Reason.NOT_AN_IMAGE, "5,000 bytes, not an image"),

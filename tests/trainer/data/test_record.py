@@ -74,9 +74,10 @@ def test_an_array_is_read_in_small_pieces(tmp_path: Path, monkeypatch: pytest.Mo
     assert isinstance(whole[2], Record)
 
 
-def test_a_line_that_is_not_json_spoils_only_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["{oops", "9" * 5000])
+def test_a_line_that_is_not_json_spoils_only_itself(tmp_path: Path, line: str) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text(f"{json.dumps(SOUND)}\n{{oops\n\n{json.dumps(SOUND)}\n")
+    path.write_text(f"{json.dumps(SOUND)}\n{line}\n\n{json.dumps(SOUND)}\n")
     reasons = [r.reason if isinstance(r, BadRow) else None for r in read_records(path)]
     assert reasons == [None, Reason.NOT_JSON, None]
 
@@ -91,6 +92,7 @@ def test_a_line_that_is_not_json_spoils_only_itself(tmp_path: Path) -> None:
         ("[1 2]", "after row 0 (expected a comma"),
         ("[1,]", "after row 0"),
         ("[oops]", "before the first row"),
+        (f"[1, {'9' * 5000}]", "after row 0 (a number of thousands of digits)"),
     ],
 )
 def test_a_broken_array_says_where(tmp_path: Path, text: str, words: str) -> None:

@@ -42,7 +42,7 @@ def test_a_round_is_counted_from_one() -> None:
 
 
 def test_an_unknown_template_is_refused() -> None:
-    with pytest.raises(InvalidSpec, match=r"promptTemplate vicunna: .*vicuna"):
+    with pytest.raises(InvalidSpec, match=r"promptTemplate vicunna: .*did you mean vicuna\?"):
         get_template("vicunna")
 
 

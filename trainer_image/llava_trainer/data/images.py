@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import struct
 import warnings
 import zlib
@@ -167,6 +168,7 @@ def open_image(path: Path) -> OpenedImage:
 def check_image(path: Path) -> OpenedImage:
     """`open_image` for threads, inside `image_warnings`."""
     try:
+        _refuse_odd_file(path)
         with Image.open(path) as image:
             oddities = _oddities(image)
             image.load()
@@ -185,6 +187,18 @@ def check_image(path: Path) -> OpenedImage:
         raise BadImage(Reason.NOT_AN_IMAGE, f"{path} is {_first_look(path)}, not an image") from error
     except _DAMAGED as error:
         raise BadImage(Reason.IMAGE_TRUNCATED, f"image {path} is truncated or damaged ({error})") from error
+
+
+def _refuse_odd_file(path: Path) -> None:
+    """Opening a pipe would wait for a writer for ever, so what a path leads to is looked at first."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        raise
+    except OSError as error:
+        raise BadImage(Reason.NOT_AN_IMAGE, f"image {path} cannot be opened ({error.strerror})") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise BadImage(Reason.NOT_AN_IMAGE, f"image {path} is a pipe, socket or device")
 
 
 def _first_look(path: Path) -> str:

@@ -125,6 +125,10 @@ def read_records(path: Path, *, source: str | None = None) -> Iterator[Record | 
         raise BadData(f"{path}: not UTF-8 at byte {error.start:,}; save the file as UTF-8.") from error
 
 
+# Python refuses to read such a number, and its parser says so with a plain ValueError.
+_TOO_LONG: Final = "a number of thousands of digits"
+
+
 @dataclass(frozen=True, slots=True)
 class _NotJson:
     """A line that the JSON parser refused."""
@@ -139,6 +143,8 @@ def _line_items(file: TextIO, source: str) -> Iterator[Any]:  # noqa: ARG001  (s
                 yield json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
                 yield _NotJson(str(error))
+            except ValueError:
+                yield _NotJson(_TOO_LONG)
 
 
 def _array_items(file: TextIO, source: str) -> Iterator[Any]:
@@ -196,6 +202,8 @@ class _Window:
                 continue
             except RecursionError as error:
                 raise self.broken("nested too deeply") from error
+            except ValueError as error:
+                raise self.broken(_TOO_LONG) from error
             if end == len(self._text) and self._more():
                 continue
             self._at = end

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
@@ -54,9 +55,9 @@ class PromptTemplate:
 def get_template(name: str) -> PromptTemplate:
     """Look a template up; InvalidSpec when there is none of that name."""
     if name not in TEMPLATES:
-        raise InvalidSpec(
-            f"promptTemplate {name}: there is no such template; choose one of {', '.join(sorted(TEMPLATES))}."
-        )
+        near = get_close_matches(name, TEMPLATES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? There are" if near else "choose one of"
+        raise InvalidSpec(f"promptTemplate {name}: there is no such template; {hint} {', '.join(sorted(TEMPLATES))}.")
     return TEMPLATES[name]
 
 
