@@ -20,7 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--benchmark", type=Path, required=True, metavar="FILE.tsv", help="benchmark in MMBench's format"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where answers and scores are written")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="questions a batch (changes no answer)")
+    parser.add_argument(
+        "--batch-size", type=_batch_size, default=16, metavar="N", help="questions a batch (changes no answer)"
+    )
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
+    return int(text)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -94,6 +94,14 @@ def test_preview_refuses_what_it_cannot_do(
     assert value.format(tmp=rows.parent) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", ["0", "-1", "some"])
+def test_evaluate_wants_a_batch_of_at_least_one(capsys: pytest.CaptureFixture[str], size: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", "model", "--benchmark", "a.tsv", "--out", "out", f"--batch-size={size}"])
+    assert left.value.code == 2
+    assert f"{size} is not a whole number" in capsys.readouterr().err
+
+
 def test_score_prints_both_rules(capsys: pytest.CaptureFixture[str]) -> None:
     mmbench = ROOT / "tests/data/mmbench"
     assert main(["score", str(mmbench / "dev.tsv"), str(mmbench / "dev_answers.json"), "--json", "--parity-na"]) == 0
