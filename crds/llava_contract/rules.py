@@ -350,6 +350,19 @@ EVALUATE_NEEDS_CONVERT: Final = Rule(
 )
 
 
+def _exports_a_known_projector(spec: LlavaTrainJobSpec) -> bool:
+    return spec.convert is None or spec.model.projector_depth in (None, 2)
+
+
+CONVERT_NEEDS_DEPTH_2: Final = Rule(
+    "convert-needs-depth-2",
+    "!has(self.convert) || !has(self.model) || !has(self.model.projectorDepth) || self.model.projectorDepth == 2",
+    _exports_a_known_projector,
+    "the huggingface format holds projectors of depth 2 only: write projectorDepth: 2, or leave convert out",
+    ("model", "projectorDepth"),
+)
+
+
 def _uses_fp16_on_gpus(spec: LlavaTrainJobSpec) -> bool:
     stages = [stage for stage in (spec.pretrain, spec.finetune) if stage is not None]
     return spec.workers.gpus_per_worker != 0 or all(stage.precision != "fp16" for stage in stages)

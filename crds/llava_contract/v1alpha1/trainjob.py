@@ -36,6 +36,7 @@ class LlavaTrainJobSpec(Schema):
         rules.FINETUNE_NEEDS_PROJECTOR,
         rules.ONE_PROJECTOR,
         rules.EVALUATE_NEEDS_CONVERT,
+        rules.CONVERT_NEEDS_DEPTH_2,
         rules.FP16_NEEDS_GPUS,
     )
 
