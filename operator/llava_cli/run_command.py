@@ -10,13 +10,14 @@ from pathlib import Path
 from llava_cli.run_summary import summarise
 from llava_cli.run_view import RunView, choose_view
 from llava_contract import causes
+from llava_contract.conditions import ConditionType
 from llava_contract.recipes import effective
 from llava_contract.run import StorageTarget
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageStatus
 from llava_contract.validate import load_train_job
 from llava_operator.backends.local import LAUNCH, LocalBackend
 from llava_operator.bell import Bell
-from llava_operator.core.conditions import ConditionType, find_condition
+from llava_operator.core.conditions import find_condition
 from llava_operator.core.runfile import storage_target
 from llava_operator.errors import Interrupted, JobFailed
 from llava_operator.local_resources import LocalResources, open_job

@@ -13,13 +13,15 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from llava_contract import recipes
+from llava_contract.conditions import ConditionType, Reason
 from llava_contract.problems import InvalidJob
-from llava_contract.v1alpha1.status import JobStatus, Phase
+from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.trainjob import LlavaTrainJob
 from llava_contract.validate import validate_body
-from llava_operator.core.conditions import Claim, ConditionType, find_condition, with_claims
+from llava_operator.core.conditions import Word
 from llava_operator.core.events import Event
 from llava_operator.core.job import Job, Key
+from llava_operator.core.status import forgiven, held_up, spec_refused
 from llava_operator.errors import InvalidSpec, OperatorError
 
 __all__ = ["ClusterResources", "ResourceCalls", "merge_patch"]
@@ -29,7 +31,6 @@ Body = dict[str, Any]
 _KIND: Final = "llavatrainjobs"
 _CONTROLLER: Final = "llava.dev/operator"
 _MAX_NOTE: Final = 1024
-_SPEC_REFUSED: Final = "SpecRefused"
 
 
 class ResourceCalls(Protocol):
@@ -77,7 +78,7 @@ class ClusterResources:
             uid=meta["uid"],
             generation=meta["generation"],
             spec=spec,
-            status=_forgiven(status),
+            status=forgiven(status),
             version=meta["resourceVersion"],
         )
 
@@ -90,11 +91,9 @@ class ClusterResources:
         job = self.get(key)
         if job is None:
             return
-        reason = "SpecIncomplete" if isinstance(error, InvalidSpec) else "Refused"
-        claim = Claim(ConditionType.PENDING, True, reason, str(error))
-        conditions = with_claims(job.status.conditions, [claim], generation=job.generation, now=self._clock())
-        phase = Phase.PENDING if job.status.phase is not Phase.SUSPENDED else Phase.SUSPENDED
-        self.patch_status(job, job.status.model_copy(update={"phase": phase, "conditions": conditions}))
+        reason = Reason.SPEC_INCOMPLETE if isinstance(error, InvalidSpec) else Reason.REFUSED
+        word = Word(ConditionType.READY, reason, str(error))
+        self.patch_status(job, held_up(job.status, word, generation=job.generation, now=self._clock()))
 
     def emit(self, job: Job, event: Event) -> None:
         """Create an Event about the job; one that cannot be written is lost."""
@@ -127,14 +126,10 @@ class ClusterResources:
             return
 
     def _refuse_spec(self, key: Key, body: Body, status: JobStatus) -> None:
-        """Write why once; attempts that run already are left alone, and the phase says that they run."""
-        generation = body["metadata"]["generation"]
+        """Write why once."""
         told = [str(problem) for problem in validate_body({name: body[name] for name in body if name != "status"})]
-        claim = Claim(ConditionType.FAILED, True, _SPEC_REFUSED, "\n".join(told) or "the spec is not valid")
-        conditions = with_claims(status.conditions, [claim], generation=generation, now=self._clock())
-        is_active = any(stage.state.is_active for stage in status.stages)
-        changes: Body = {"conditions": conditions, "observed_generation": generation}
-        after = status.model_copy(update=changes if is_active else {**changes, "phase": Phase.FAILED})
+        why = "\n".join(told) or "the spec is not valid"
+        after = spec_refused(status, why, generation=body["metadata"]["generation"], now=self._clock())
         self._write(key, status, after, version=body["metadata"]["resourceVersion"])
 
     def _write(self, key: Key, before: JobStatus, after: JobStatus, *, version: str) -> None:
@@ -158,13 +153,6 @@ def merge_patch(before: Body, after: Body) -> Body:
 
 def _dumped(status: JobStatus) -> Body:
     return status.model_dump(mode="json", exclude_none=True)
-
-
-def _forgiven(status: JobStatus) -> JobStatus:
-    """Let a job go on whose spec was refused and is valid now."""
-    failed = find_condition(status.conditions, ConditionType.FAILED)
-    is_forgiven = status.phase is Phase.FAILED and failed is not None and failed.reason == _SPEC_REFUSED
-    return status.model_copy(update={"phase": Phase.PENDING}) if is_forgiven else status
 
 
 def _cut(message: str) -> str:

@@ -108,8 +108,8 @@ def test_a_write_over_somebody_elses_is_a_conflict() -> None:
 def test_what_cannot_be_started_is_pending_and_says_why(error: Refused | InvalidSpec, reason: str) -> None:
     fake = cluster()
     resources(fake).refuse(KEY, error)
-    pending = condition_of(fake, "Pending")
-    assert (status_of(fake).phase, pending.reason, pending.message) == (Phase.PENDING, reason, str(error))
+    ready = condition_of(fake, "Ready")
+    assert (status_of(fake).phase, ready.reason, ready.message) == (Phase.PENDING, reason, str(error))
 
 
 def test_an_event_is_short_enough_and_about_the_job() -> None:

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from llava_contract.causes import CAUSES
+from llava_contract.conditions import ConditionType
 from llava_contract.run import Stage
-from llava_contract.v1alpha1.status import ConditionStatus, JobStatus, Phase, StageState
-from llava_operator.core.conditions import Claim, ConditionType, find_condition, with_claims
+from llava_contract.v1alpha1.status import Condition, ConditionStatus, JobStatus, Phase, StageState
+from llava_operator.core.conditions import conditions_of, find_condition
 from llava_operator.core.decision import Fail, RestartStage, Situation, StartAttempt, Wait
 from llava_operator.core.forecast import duration_text
 from llava_operator.core.observe import AttemptState, Observed, Waiting
@@ -82,19 +83,6 @@ def test_waiting_is_not_a_change() -> None:
     assert applied(status, Wait(), plan=plan_job(job().build()), now=LATER) is status
 
 
-@pytest.mark.parametrize(("second", "moved"), [(True, False), (False, True)])
-def test_transition_time_moves_only_with_the_status(second: bool, moved: bool) -> None:
-    running = [Claim(ConditionType.RUNNING, value, "A", "a") for value in (True, second)]
-    once = with_claims([], running[:1], generation=1, now=NOON)
-    (condition,) = with_claims(once, running[1:], generation=2, now=LATER)
-    assert condition.last_transition_time == (LATER if moved else NOON)
-    assert condition.observed_generation == 2
-
-
-def test_what_nobody_claimed_need_not_be_denied() -> None:
-    assert with_claims([], [Claim(ConditionType.FAILED, False, "A", "a")], generation=1, now=NOON) == []
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(-1, "0s"), (59.4, "59s"), (60, "1m"), (3599, "59m"), (7800, "2h10"), (86_399, "23h59"), (273_600, "3d04h")],
@@ -106,9 +94,9 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 def test_suspension_does_not_count_against_the_deadline() -> None:
     paused = job().wanting(runPolicy={"activeDeadlineSeconds": 3600}).running()
     built = paused.build()
-    resumed = Claim(ConditionType.SUSPENDED, False, "Resumed", "")
-    before = with_claims([], [replace(resumed, is_true=True)], generation=1, now=NOON)
-    conditions = with_claims(before, [resumed], generation=1, now=NOON + timedelta(hours=8))
+    suspended = conditions_of(paused.suspended().status(), [], generation=1, now=NOON)
+    status = built.status.model_copy(update={"conditions": suspended})
+    conditions = conditions_of(status, [], generation=1, now=NOON + timedelta(hours=8))
     late = replace(paused, now=NOON + timedelta(hours=8, minutes=59), conditions=tuple(conditions))
     assert not isinstance(late.decision(), Fail | RestartStage)
     assert isinstance(replace(late, now=NOON + timedelta(hours=9)).decision(), Fail)
@@ -121,26 +109,34 @@ def pending(waiting: Waiting | None) -> JobStatus:
     return seen(replace(builder, seen=replace(builder.seen, state=AttemptState.PENDING, waiting=waiting)))
 
 
+def ready(status: JobStatus) -> Condition:
+    found = find_condition(status.conditions, ConditionType.READY)
+    assert found is not None
+    return found
+
+
 def test_a_pending_attempt_says_what_it_waits_for() -> None:
     status = pending(Waiting("ImagePullBackOff", "no such image"))
-    claim = find_condition(status.conditions, ConditionType.PENDING)
-    assert claim is not None
+    claim = ready(status)
     assert (status.phase, status.stages[2].state) == (Phase.PENDING, StageState.STARTING)
-    assert (claim.status, claim.reason, claim.message) == (ConditionStatus.TRUE, "ImagePullBackOff", "no such image")
+    assert (claim.status, claim.reason) == (ConditionStatus.FALSE, "ImagePullBackOff")
+    assert claim.message == "finetune attempt 1 waits: no such image"
     assert status.stages[2].message == "ImagePullBackOff: no such image"
 
 
-def test_waiting_for_nothing_in_particular_changes_nothing() -> None:
-    assert pending(None) == seen(job().named_only())
+def test_waiting_for_nothing_in_particular_keeps_the_words_that_were_found() -> None:
+    waited = pending(Waiting("Unschedulable", "no GPU"))
+    builder = job().named_only().running()
+    assert builder.seen is not None
+    quiet = Observed((replace(builder.seen, state=AttemptState.PENDING),))
+    assert latched(waited, plan_job(builder.build()), observed=quiet, now=LATER) == waited
 
 
 def test_what_was_waited_for_is_forgotten_once_it_runs() -> None:
     waited = pending(Waiting("Unschedulable", "no GPU"))
     built = job().named_only().build()
     status = latched(waited, plan_job(built), observed=job().running().observed(), now=LATER)
-    claim = find_condition(status.conditions, ConditionType.PENDING)
-    assert claim is not None
-    assert (status.phase, claim.status, status.stages[2].message) == (Phase.RUNNING, ConditionStatus.FALSE, "")
+    assert (status.phase, ready(status).reason, status.stages[2].message) == (Phase.RUNNING, "Running", "")
 
 
 def test_a_complete_gang_is_latched_once() -> None:

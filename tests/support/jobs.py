@@ -129,7 +129,7 @@ class JobBuilder:
         return replace(self, seen=None)
 
     def named_only(self) -> JobBuilder:
-        return replace(self, state=StageState.STARTING, seen=None)
+        return replace(self, state=StageState.STARTING, phase=Phase.PENDING, seen=None)
 
     def restarting(self, *, failed_s_ago: float) -> JobBuilder:
         when = self.now - timedelta(seconds=failed_s_ago)
@@ -158,6 +158,9 @@ class JobBuilder:
 
     def suspended(self) -> JobBuilder:
         return replace(self, phase=Phase.SUSPENDED, state=StageState.WAITING)
+
+    def waiting(self) -> JobBuilder:
+        return replace(self, state=StageState.WAITING, number=0)
 
     def over(self, phase: Phase) -> JobBuilder:
         state = StageState.FAILED if phase is Phase.FAILED else StageState.SUCCEEDED

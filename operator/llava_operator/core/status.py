@@ -6,9 +6,10 @@ Pure transitions JobStatus -> JobStatus; equal in, equal out, so that "did it ch
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from llava_contract.causes import Retry, by_exit_code
+from llava_contract.conditions import ConditionType, Reason
 from llava_contract.result import Progress
 from llava_contract.v1alpha1.status import (
     MAX_HISTORY,
@@ -19,7 +20,7 @@ from llava_contract.v1alpha1.status import (
     StageState,
     StageStatus,
 )
-from llava_operator.core.conditions import Claim, ConditionType, with_claims
+from llava_operator.core.conditions import Word, conditions_of, find_condition
 from llava_operator.core.decision import (
     Decision,
     Fail,
@@ -36,22 +37,29 @@ from llava_operator.core.forecast import duration_text
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import Plan
 
-__all__ = ["applied", "latched", "reopened"]
+__all__ = ["applied", "forgiven", "held_up", "latched", "reopened", "spec_refused"]
+
+_OVER: Final = (Phase.SUCCEEDED, Phase.FAILED)
+_AFTERWARDS: Final = " (The spec was edited afterwards, which changes nothing: create another job.)"
+_OF_NO_ATTEMPT: Final = (Reason.SPEC_REFUSED, Reason.SPEC_INCOMPLETE, Reason.REFUSED)
+"""Why there is no attempt: nobody says so of one that exists."""
 
 
 def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime) -> JobStatus:
     """Write down what was seen: every planned stage, commits of the attempts, and the progress of a running one."""
-    known = {stage.name: stage for stage in status.stages}
-    stages = [known.get(planned.stage) or StageStatus(name=planned.stage) for planned in plan.stages]
-    stages = [_with_commit(stage, observed.child(stage.job_name)) for stage in stages]
-    status = status.model_copy(update={"stages": stages, "observed_generation": plan.generation})
-    for stage in status.stages:
+    words = _edited(status, plan.generation)
+    stages = [_with_commit(stage, observed.child(stage.job_name)) for stage in _planned_stages(status, plan)]
+    current = status.current_stage if any(stage.name == status.current_stage for stage in stages) else None
+    status = status.model_copy(update={"stages": stages, "current_stage": current})
+    for stage in stages:
         attempt = observed.child(stage.job_name)
         if attempt and stage.state.is_active and attempt.state is AttemptState.RUNNING:
-            return _running(status, attempt, generation=plan.generation, now=now)
+            status, words = _running(status, attempt)
+            break
         if attempt and stage.state.is_active and attempt.state is AttemptState.PENDING:
-            return _pending(status, attempt, generation=plan.generation, now=now)
-    return status
+            status, words = _pending(status, attempt)
+            break
+    return _told(status, words, generation=plan.generation, now=now)
 
 
 def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime) -> JobStatus:
@@ -66,15 +74,42 @@ def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime)
         case Suspend():
             after = _suspended(status)
         case Succeed():
-            after = status.model_copy(update={"phase": Phase.SUCCEEDED, "completion_time": now, "progress": None})
+            after = status.model_copy(update={"phase": Phase.SUCCEEDED, "completion_time": now})
         case Fail():
             after = _failed(status, decision, now)
         case StopAttempt() | Wait() | Rest():
             return status
         case _:
             assert_never(decision)
-    conditions = with_claims(after.conditions, _claims(decision), generation=plan.generation, now=now)
-    return after.model_copy(update={"conditions": conditions})
+    return _told(after, _words(status, decision), generation=plan.generation, now=now)
+
+
+def held_up(status: JobStatus, word: Word, *, generation: int, now: datetime) -> JobStatus:
+    """Say what keeps the next step from being taken; what runs goes on."""
+    phase = Phase.PENDING if status.phase is Phase.RESTARTING else status.phase
+    return _told(status.model_copy(update={"phase": phase}), [word], generation=generation, now=now)
+
+
+def spec_refused(status: JobStatus, why: str, *, generation: int, now: datetime) -> JobStatus:
+    """Fail a job for its spec until that is mended; an attempt that runs is left alone and no longer looked at."""
+    words = [Word(type_, Reason.SPEC_REFUSED, why) for type_ in (ConditionType.READY, ConditionType.FAILED)]
+    if status.phase in _OVER and not _is_spec_refused(status):
+        words = _edited(status, generation)
+    elif any(stage.state.is_active for stage in status.stages):
+        words, status = words[:1], status.model_copy(update={"progress": None})
+    else:
+        status = status.model_copy(update={"phase": Phase.FAILED})
+    return _told(status, words, generation=generation, now=now)
+
+
+def forgiven(status: JobStatus) -> JobStatus:
+    """Let a job go on whose spec was refused and is valid now."""
+    return status.model_copy(update={"phase": Phase.PENDING}) if _is_spec_refused(status) else status
+
+
+def _is_spec_refused(status: JobStatus) -> bool:
+    failed = find_condition(status.conditions, ConditionType.FAILED)
+    return status.phase is Phase.FAILED and failed is not None and failed.reason == Reason.SPEC_REFUSED
 
 
 def reopened(status: JobStatus) -> JobStatus:
@@ -97,39 +132,55 @@ def _with_commit(stage: StageStatus, attempt: ObservedAttempt | None) -> StageSt
     return stage.model_copy(update={"checkpoint": attempt.checkpoint})
 
 
-def _pending(status: JobStatus, attempt: ObservedAttempt, *, generation: int, now: datetime) -> JobStatus:
-    """Say what an attempt waits for; one that waits for nothing in particular changes nothing."""
-    waiting = attempt.waiting
-    if waiting is None:
-        return status
-    claim = Claim(ConditionType.PENDING, True, waiting.reason, waiting.message)
-    conditions = with_claims(status.conditions, [claim], generation=generation, now=now)
-    status = status.model_copy(update={"phase": Phase.PENDING, "conditions": conditions})
-    return _with_stage(status, attempt.stage, message=f"{waiting.reason}: {waiting.message}")
-
-
-def _running(status: JobStatus, attempt: ObservedAttempt, *, generation: int, now: datetime) -> JobStatus:
-    what = f"{attempt.stage} attempt {attempt.attempt} is running"
-    claims = [
-        Claim(ConditionType.RUNNING, True, "AttemptRunning", what),
-        Claim(ConditionType.PENDING, False, "AttemptRunning", what),
+def _planned_stages(status: JobStatus, plan: Plan) -> list[StageStatus]:
+    """Take the stages from the spec as it is now; a job that is over keeps those that it had."""
+    if status.phase in _OVER and status.stages:
+        return status.stages
+    stages = [status.stage(planned.stage) or StageStatus(name=planned.stage) for planned in plan.stages]
+    undone = next((stage for stage in stages if stage.state is not StageState.SUCCEEDED), None)
+    return [
+        # A stage that was at work waits again if the spec now asks for an earlier one first.
+        stage.model_copy(update={"state": StageState.WAITING}) if _is_at_work(stage) and stage is not undone else stage
+        for stage in stages
     ]
+
+
+def _is_at_work(stage: StageStatus) -> bool:
+    return stage.state.is_active or stage.state is StageState.RESTARTING
+
+
+def _edited(status: JobStatus, generation: int) -> list[Word]:
+    """Say of a job that is over and was edited afterwards that the edit changes nothing."""
+    ready = find_condition(status.conditions, ConditionType.READY)
+    if ready is None or status.phase not in _OVER or status.observed_generation == generation:
+        return []
+    return [Word(ConditionType.READY, ready.reason, ready.message.removesuffix(_AFTERWARDS) + _AFTERWARDS)]
+
+
+def _pending(status: JobStatus, attempt: ObservedAttempt) -> tuple[JobStatus, list[Word]]:
+    """Say what an attempt waits for; one that waits for nothing in particular keeps the words that were found."""
+    if status.phase is Phase.RUNNING:
+        status = status.model_copy(update={"phase": Phase.PENDING})
+    waiting, what = attempt.waiting, f"{attempt.stage} attempt {attempt.attempt}"
+    if waiting is None:
+        ready = find_condition(status.conditions, ConditionType.READY)
+        is_stale = ready is None or ready.reason in _OF_NO_ATTEMPT
+        return status, [Word(ConditionType.READY, Reason.STARTING, f"{what} is starting")] if is_stale else []
+    status = _with_stage(status, attempt.stage, message=f"{waiting.reason}: {waiting.message}")
+    word = Word(ConditionType.READY, waiting.reason, f"{what} waits: {waiting.message}")
+    return status.model_copy(update={"phase": Phase.PENDING}), [word]
+
+
+def _running(status: JobStatus, attempt: ObservedAttempt) -> tuple[JobStatus, list[Word]]:
     stage = _stage(status, attempt.stage)
     # Whatever it waited for is there; what a failed attempt said stays until the stage ends.
     message = "" if stage.state is StageState.STARTING and status.phase is Phase.PENDING else stage.message
-    return _with_stage(
-        status.model_copy(
-            update={
-                "phase": Phase.RUNNING,
-                "progress": _progress(attempt.progress) or status.progress,
-                "conditions": with_claims(status.conditions, claims, generation=generation, now=now),
-            }
-        ),
-        attempt.stage,
-        state=StageState.RUNNING,
-        message=message,
-        pods=stage.pods or list(attempt.gang),
-    )
+    progress = _progress(attempt.progress) or status.progress
+    status = status.model_copy(update={"phase": Phase.RUNNING, "progress": progress})
+    pods = stage.pods or list(attempt.gang)
+    status = _with_stage(status, attempt.stage, state=StageState.RUNNING, message=message, pods=pods)
+    what = f"{attempt.stage} attempt {attempt.attempt} is running"
+    return status, [Word(ConditionType.READY, Reason.RUNNING, what)]
 
 
 def _progress(progress: Progress | None) -> ProgressStatus | None:
@@ -160,11 +211,10 @@ def _started(status: JobStatus, decision: StartAttempt, now: datetime) -> JobSta
     )
     return status.model_copy(
         update={
-            "phase": Phase.PENDING if status.phase is Phase.SUSPENDED else status.phase,
+            "phase": Phase.RESTARTING if status.phase is Phase.RESTARTING else Phase.PENDING,
             "current_stage": stage.name,
             "restarts": sum(stage.restarts for stage in status.stages),
             "start_time": status.start_time or now,
-            "progress": status.progress if stage.job_name == decision.child else None,
         }
     )
 
@@ -176,7 +226,7 @@ def _restarted(status: JobStatus, decision: RestartStage) -> JobStatus:
         # The newest commit led to the failure: nobody vouches for it any more.
         status = _with_stage(status, decision.stage, checkpoint=None)
     budget_used = status.budget_used + failed.charged
-    return status.model_copy(update={"phase": Phase.RESTARTING, "budget_used": budget_used, "progress": None})
+    return status.model_copy(update={"phase": Phase.RESTARTING, "budget_used": budget_used})
 
 
 def _failed(status: JobStatus, decision: Fail, now: datetime) -> JobStatus:
@@ -206,7 +256,6 @@ def _finished(status: JobStatus, decision: FinishStage, *, plan: Plan, now: date
             "artifacts": {**status.artifacts, **result.artifacts},
             "results": results,
             "score": status.score if score is None else f"{100 * score:.1f}",
-            "progress": None,
         }
     )
 
@@ -214,9 +263,9 @@ def _finished(status: JobStatus, decision: FinishStage, *, plan: Plan, now: date
 def _suspended(status: JobStatus) -> JobStatus:
     """Leave the stage waiting, under the name of the attempt that is being stopped."""
     for stage in status.stages:
-        if stage.state.is_active or stage.state is StageState.RESTARTING:
+        if _is_at_work(stage):
             status = _with_stage(status, stage.name, state=StageState.WAITING)
-    return status.model_copy(update={"phase": Phase.SUSPENDED, "progress": None})
+    return status.model_copy(update={"phase": Phase.SUSPENDED})
 
 
 def _stage(status: JobStatus, name: str) -> StageStatus:
@@ -230,31 +279,44 @@ def _with_stage(status: JobStatus, name: str, **changes: Any) -> JobStatus:
     return status.model_copy(update={"stages": stages})
 
 
-def _claims(decision: Decision) -> list[Claim]:
+def _words(status: JobStatus, decision: Decision) -> list[Word]:
+    """Say what a decision means; `status` is what it was made from."""
+    words: list[Word] = []
     match decision:
-        case StartAttempt():
-            return [
-                Claim(ConditionType.RESTARTING, False, "AttemptStarted", f"attempt {decision.attempt} was started"),
-                Claim(ConditionType.SUSPENDED, False, "Resumed", "the job goes on"),
-                Claim(ConditionType.FAILED, False, "Reopened", "the job was asked to go on"),
-            ]
-        case RestartStage():
-            failed = decision.failed
-            return [
-                Claim(ConditionType.RUNNING, False, failed.reason, failed.message),
-                Claim(ConditionType.RESTARTING, True, failed.reason, failed.message),
-            ]
+        case StartAttempt(stage=planned, attempt=attempt, child=child):
+            # An attempt that was named before was told of, and so was what kept it from starting.
+            if _stage(status, planned.stage).job_name != child:
+                words = [Word(ConditionType.READY, Reason.STARTING, f"{planned.stage} attempt {attempt} is starting")]
+        case RestartStage(stage=stage, failed=failed):
+            told = f"{stage} attempt {failed.attempt} failed: {failed.message}"
+            words = [Word(type_, failed.reason, told) for type_ in (ConditionType.READY, ConditionType.RESTARTING)]
+        case FinishStage(stage=stage):
+            words = [Word(ConditionType.READY, Reason.STAGE_SUCCEEDED, f"{stage} is done")]
         case Suspend():
-            return _over(Claim(ConditionType.SUSPENDED, True, "Suspended", "runPolicy.suspend is true"))
+            told = "runPolicy.suspend is true"
+            words = [Word(type_, Reason.SUSPENDED, told) for type_ in (ConditionType.READY, ConditionType.SUSPENDED)]
         case Succeed():
-            return _over(Claim(ConditionType.SUCCEEDED, True, "Succeeded", "all stages are done"))
-        case Fail():
-            return _over(Claim(ConditionType.FAILED, True, decision.cause.reason, decision.message))
+            words = [Word(ConditionType.READY, Reason.SUCCEEDED, "all stages are done")]
+        case Fail(cause=cause, message=message):
+            words = [Word(type_, cause.reason, message) for type_ in (ConditionType.READY, ConditionType.FAILED)]
+        case StopAttempt() | Wait() | Rest():
+            pass
         case _:
-            return []
+            assert_never(decision)
+    return words
 
 
-def _over(claim: Claim) -> list[Claim]:
-    """Nothing runs and nothing restarts once this claim holds."""
-    ended = [ConditionType.PENDING, ConditionType.RUNNING, ConditionType.RESTARTING]
-    return [*(Claim(type_, False, claim.reason, claim.message) for type_ in ended), claim]
+def _told(status: JobStatus, words: list[Word], *, generation: int, now: datetime) -> JobStatus:
+    """Let conditions say how things stand; progress is a running attempt's, or nobody's."""
+    return status.model_copy(
+        update={
+            "observed_generation": generation,
+            "progress": status.progress if _makes_progress(status) else None,
+            "conditions": conditions_of(status, words, generation=generation, now=now),
+        }
+    )
+
+
+def _makes_progress(status: JobStatus) -> bool:
+    stage = status.stage(status.current_stage)
+    return status.phase is Phase.RUNNING and stage is not None and stage.state is StageState.RUNNING

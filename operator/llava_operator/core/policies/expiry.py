@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from llava_contract import causes
+from llava_contract.conditions import ConditionType
 from llava_contract.v1alpha1.status import JobStatus
-from llava_operator.core.conditions import ConditionType, find_condition
+from llava_operator.core.conditions import find_condition
 from llava_operator.core.decision import Decision, Fail, Situation
 
 __all__ = ["expire"]

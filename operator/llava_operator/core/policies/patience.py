@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import takewhile
 
+from llava_contract.conditions import ConditionType
 from llava_contract.v1alpha1.status import StageState, StageStatus
-from llava_operator.core.conditions import ConditionType, find_condition
+from llava_operator.core.conditions import find_condition
 from llava_operator.core.decision import Decision, Situation, Wait
 from llava_operator.core.observe import AttemptState
 
