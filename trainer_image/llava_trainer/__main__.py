@@ -21,11 +21,12 @@ from typing import Final, Protocol, cast
 from pydantic import ValidationError
 
 from llava_contract import causes
-from llava_contract.result import StageResult
+from llava_contract.result import RESULT_FILE_ENV, Artifact, StageResult
 from llava_contract.run import ConvertTask, EvaluateTask, PrepareTask, RunConfig, TrainTask
 from llava_trainer.errors import InvalidSpec, LlavaError
 from llava_trainer.ranks import LastWord, RankFolder, Ranks, StopFlag
 from llava_trainer.tracking.progress import ProgressWriter, StageContext
+from llava_trainer.tracking.record import Record
 
 __all__ = ["Explanation", "explain", "main", "read_run_file"]
 
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     ranks, folder, stop = Ranks.from_environment(), RankFolder.from_environment(), StopFlag()
     _log_to_stderr(ranks.rank)
     config: RunConfig | None = None
+    record: Record | None = None
     is_consequence = False
     try:
         stop.install()
@@ -56,6 +58,7 @@ def main(argv: list[str]) -> int:
         if len(argv) != 1:
             raise InvalidSpec("Usage: python -m llava_trainer RUN.json")
         config = read_run_file(Path(argv[0]))
+        record = _begin_record(config, ranks)
         result = _run(config, ranks, stop)
     except BaseException as error:  # noqa: BLE001  (the outermost caller: every failure gets a name, a code and a sentence)
         explanation = explain(error)
@@ -65,6 +68,7 @@ def main(argv: list[str]) -> int:
         logging.getLogger(__name__).error("%s: %s", result.reason, result.message)
     if folder is not None:
         folder.leave_word(LastWord(rank=ranks.rank, time=time.time(), is_consequence=is_consequence, result=result))
+    _end_record(record, result)
     return result.exit_code
 
 
@@ -91,6 +95,34 @@ def _run(config: RunConfig, ranks: Ranks, stop: StopFlag) -> StageResult:
     result = stage.run(config, StageContext(ranks.rank, ranks.world_size, progress, stop))
     seconds = {"import": round(imported_at, 3), "work": round(_seconds_since_start() - imported_at, 3)}
     return result.model_copy(update={"seconds": {**result.seconds, **seconds}})
+
+
+def _begin_record(config: RunConfig, ranks: Ranks) -> Record | None:
+    """Begin the attempt's record on rank 0, unless a local backend keeps the attempt's files itself.
+
+    A storage that refuses it is the stage's to complain about.
+    """
+    if ranks.rank != 0 or RESULT_FILE_ENV in os.environ:
+        return None
+    try:
+        return Record.begin(config)
+    except LlavaError:
+        return None
+
+
+def _end_record(record: Record | None, result: StageResult) -> None:
+    """End the record, and tell the report what only this moment knows: how long its own stage took."""
+    if record is None:
+        return
+    try:
+        record.end(result)
+        if Artifact.REPORT in result.artifacts:
+            from llava_trainer.report.collect import collect  # noqa: PLC0415  (only evaluate needs it)
+            from llava_trainer.report.page import write_report  # noqa: PLC0415
+
+            write_report(record.storage, collect(record.storage))
+    except LlavaError as error:
+        logging.getLogger(__name__).warning("the record of this attempt is not whole: %s", error)
 
 
 @dataclass(frozen=True, slots=True)
