@@ -9,7 +9,7 @@ import pytest
 
 from llava_contract.run import Stage
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
-from llava_operator.core.observe import AttemptState, ObservedAttempt
+from llava_operator.core.observe import AttemptState, ObservedAttempt, Waiting
 from support.jobs import NOON, result
 from support.pods import CHILD, Pod, pod, pytorch_job
 
@@ -113,7 +113,6 @@ def test_the_first_rank_speaks_for_a_success() -> None:
     ("pods", "events", "want"),
     [
         ((pod(0).waits("ContainerCreating"),), (), None),
-        ((pod(0).waits("ImagePullBackOff", "no such image"),), (), ("ImagePullBackOff", "no such image")),
         ((pod(0).running(), pod(1).waits("CreateContainerConfigError", "secret x")), (),
          ("CreateContainerConfigError", "secret x")),
         ((pod(0).unschedulable("0/3 nodes have nvidia.com/gpu"),), (), ("Unschedulable", "0/3 nodes")),
@@ -130,6 +129,34 @@ def test_a_pending_gang_says_what_it_waits_for(
     waiting = see(*pods, events=events).waiting
     assert (waiting and waiting.reason) == (want and want[0])
     assert want is None or (waiting and want[1] in waiting.message)
+
+
+PULL_ERROR = 'failed to pull and unpack image "x:1": not found'
+
+
+@pytest.mark.parametrize(
+    "half",
+    [("ErrImagePull", PULL_ERROR), ("ImagePullBackOff", f'Back-off pulling image "x:1": ErrImagePull: {PULL_ERROR}')],
+)
+def test_both_halves_of_a_pull_that_fails_are_one_trouble(half: tuple[str, str]) -> None:
+    waiting = see(pod(0).waits(*half, image="x:1")).waiting
+    assert waiting == Waiting("ImagePullBackOff", f"{pod(0).name}: image x:1 cannot be pulled: {PULL_ERROR}")
+
+
+def test_a_half_without_an_error_says_less_and_nothing_else() -> None:
+    told, less = (
+        see(pod(0).waits(*half, image="x:1")).waiting
+        for half in (("ErrImagePull", PULL_ERROR), ("ImagePullBackOff", 'Back-off pulling image "x:1"'))
+    )
+    assert told
+    assert less
+    assert told.message.startswith(less.message)
+
+
+def test_pods_that_have_their_place_are_counted() -> None:
+    assert see(pod(0).running(), pod(1).unschedulable("no GPU")).num_placed == 1
+    assert see(pod(0).placed(), pod(1).placed()).num_placed == 2
+    assert see(pod(0).ended(0, said=DONE), pod(1)).num_placed == 0
 
 
 @pytest.mark.parametrize(

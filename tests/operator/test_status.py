@@ -129,7 +129,8 @@ def test_waiting_for_nothing_in_particular_keeps_the_words_that_were_found() -> 
     builder = job().named_only().running()
     assert builder.seen is not None
     quiet = Observed((replace(builder.seen, state=AttemptState.PENDING),))
-    assert latched(waited, plan_job(builder.build()), observed=quiet, now=LATER) == waited
+    later = latched(waited, plan_job(builder.build()), observed=quiet, now=LATER)
+    assert (later.conditions, later.stages[2].message) == (waited.conditions, waited.stages[2].message)
 
 
 def test_what_was_waited_for_is_forgotten_once_it_runs() -> None:
@@ -137,6 +138,22 @@ def test_what_was_waited_for_is_forgotten_once_it_runs() -> None:
     built = job().named_only().build()
     status = latched(waited, plan_job(built), observed=job().running().observed(), now=LATER)
     assert (status.phase, ready(status).reason, status.stages[2].message) == (Phase.RUNNING, "Running", "")
+
+
+def test_a_scheduler_that_counts_anew_causes_no_write() -> None:
+    waited = pending(Waiting("Unschedulable", "0/3 nodes"))
+    builder = job().named_only().running()
+    assert builder.seen is not None
+    recounted = replace(builder.seen, state=AttemptState.PENDING, waiting=Waiting("Unschedulable", "0/4 nodes"))
+    soon = NOON + timedelta(seconds=29)
+    assert latched(waited, plan_job(builder.build()), observed=Observed((recounted,)), now=soon) == waited
+
+
+def test_only_an_attempt_that_starts_waits() -> None:
+    waited = pending(Waiting("Unschedulable", "no GPU"))
+    assert waited.stages[2].waiting is not None
+    status = latched(waited, plan_job(job().build()), observed=job().running().observed(), now=LATER)
+    assert status.stages[2].waiting is None
 
 
 def test_a_complete_gang_is_latched_once() -> None:

@@ -34,12 +34,21 @@ class Pod:
     state: dict[str, Any] = field(default_factory=dict)
     conditions: tuple[dict[str, str], ...] = ()
     leaving: str | None = None
+    node: str = ""
+    image: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{CHILD}-worker-{self.index}"
+
+    def placed(self) -> Pod:
+        return replace(self, node="node-a")
 
     def running(self) -> Pod:
         return replace(self, phase="Running", state={"running": {}})
 
-    def waits(self, reason: str, message: str = "") -> Pod:
-        return replace(self, state={"waiting": {"reason": reason, "message": message}})
+    def waits(self, reason: str, message: str = "", *, image: str = "") -> Pod:
+        return replace(self, state={"waiting": {"reason": reason, "message": message}}, image=image)
 
     def unschedulable(self, message: str) -> Pod:
         return self._condition("PodScheduled", "False", reason="Unschedulable", message=message)
@@ -64,7 +73,7 @@ class Pod:
 
     def body(self) -> dict[str, Any]:
         meta = {
-            "name": f"{CHILD}-worker-{self.index}",
+            "name": self.name,
             "namespace": "team",
             "uid": self.uid or f"pod-{self.index}",
             "labels": {
@@ -74,9 +83,9 @@ class Pod:
             },
             **({"deletionTimestamp": self.leaving} if self.leaving else {}),
         }
-        statuses = [{"name": "pytorch", "state": self.state}] if self.state else []
+        statuses = [{"name": "pytorch", "state": self.state, "image": self.image}] if self.state else []
         status = {"phase": self.phase, "containerStatuses": statuses, "conditions": list(self.conditions)}
-        return {"metadata": meta, "status": status}
+        return {"metadata": meta, "spec": {"nodeName": self.node}, "status": status}
 
     def _condition(self, type_: str, status: str, **rest: str) -> Pod:
         return replace(self, conditions=(*self.conditions, {"type": type_, "status": status, **rest}))

@@ -21,6 +21,7 @@ __all__ = [
     "ProgressStatus",
     "StageState",
     "StageStatus",
+    "WaitingStatus",
 ]
 
 
@@ -129,6 +130,21 @@ class AttemptRecord(Schema):
     """Whether the restart that followed was charged."""
 
 
+class WaitingStatus(Schema):
+    """What an attempt waits for that does not start."""
+
+    reason: str
+    """One CamelCase word for programs."""
+    message: str
+    """A sentence for people."""
+    since: datetime
+    """Since when it has waited for this."""
+    time: datetime
+    """When the sentence was last brought up to date; numbers in it may be half a minute old."""
+    holding_since: datetime | None = None
+    """Since when some of its pods have held their nodes while others cannot start; null when none does."""
+
+
 class StageStatus(Schema):
     """One stage of the job."""
 
@@ -152,6 +168,8 @@ class StageStatus(Schema):
     """Newest committed checkpoint."""
     message: str = ""
     """What the stage last said."""
+    waiting: WaitingStatus | None = None
+    """What the current attempt waits for; null once all its pods run."""
     history: Annotated[list[AttemptRecord], Field(max_length=MAX_HISTORY), BeforeValidator(_newest)] = Field(
         default_factory=list
     )

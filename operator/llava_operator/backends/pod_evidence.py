@@ -26,6 +26,8 @@ _FAREWELL: Final = timedelta(seconds=30)
 """How long past its grace period a pod may take to go; on a lost node it would stay for ever."""
 _QUIET: Final = ("ContainerCreating", "PodInitializing", "")
 """Waiting reasons that pass by themselves."""
+_PULLING: Final = ("ErrImagePull", "ImagePullBackOff")
+"""The kubelet says the one while it tries and the other between tries, minute after minute: one trouble, one word."""
 _STUCK_POD: Final = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
 """Warnings that alone say why a scheduled pod does not start; its others repeat what its status says, or are old."""
 _CONSEQUENCES: Final = (causes.TERMINATED.exit_code, causes.INFRASTRUCTURE.exit_code, causes.LOST.exit_code)
@@ -78,6 +80,7 @@ def see_attempt(bodies: AttemptBodies, *, num_workers: int, latched: tuple[str, 
         members=_members(bodies, living, is_done=state is AttemptState.SUCCEEDED, now=now),
         gang=tuple(sorted(gang)) if is_complete else (),
         waiting=_waiting(bodies, living) if is_waiting else None,
+        num_placed=sum(map(_is_placed, living)),
     )
 
 
@@ -135,6 +138,8 @@ def _waiting(bodies: AttemptBodies, living: list[Body]) -> Waiting | None:
     for pod in sorted(living, key=lambda pod: str(pod["metadata"]["name"])):
         name = pod["metadata"]["name"]
         waiting = (_container(pod).get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _PULLING:
+            return Waiting(_PULLING[-1], f"{name}: {_pull_sentence(pod, waiting)}")
         if waiting.get("reason", "") not in _QUIET:
             return Waiting(waiting["reason"], f"{name}: {waiting.get('message') or 'no reason is given'}")
         scheduled = _condition(pod, "PodScheduled", status="False")
@@ -145,6 +150,16 @@ def _waiting(bodies: AttemptBodies, living: list[Body]) -> Waiting | None:
         return None
     last = max(warnings, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
     return Waiting(str(last.get("reason") or "Warning"), str(last.get("message") or ""))
+
+
+def _pull_sentence(pod: Body, waiting: Body) -> str:
+    """Say the same of an image in both halves of the kubelet's round; a half without the error says less."""
+    told = str(waiting.get("message") or "")
+    _, was_quoted, quoted = told.partition(f"{_PULLING[0]}: ")
+    is_trying = waiting["reason"] == _PULLING[0]
+    error = quoted if was_quoted else told if is_trying else ""
+    sentence = f"image {_container(pod).get('image') or 'without a name'} cannot be pulled"
+    return f"{sentence}: {error}" if error else sentence
 
 
 def _is_telling(event: Body) -> bool:
@@ -163,6 +178,10 @@ def _uid(body: Body) -> str:
 
 def _phase(pod: Body) -> str:
     return str((pod.get("status") or {}).get("phase", ""))
+
+
+def _is_placed(pod: Body) -> bool:
+    return _phase(pod) == "Running" or bool((pod.get("spec") or {}).get("nodeName"))
 
 
 def _container(pod: Body) -> Body:

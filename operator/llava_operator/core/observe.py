@@ -45,6 +45,8 @@ class ObservedAttempt:
     members: tuple[str, ...] = ()
     gang: tuple[str, ...] = ()
     waiting: Waiting | None = None
+    num_placed: int = 0
+    """Living members that have their place, and with it their GPUs, whether they run or not."""
 
     @property
     def checkpoint(self) -> CheckpointRef | None:

@@ -36,6 +36,7 @@ from llava_operator.core.decision import (
 from llava_operator.core.forecast import duration_text
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import Plan
+from llava_operator.core.waiting import still_waiting
 
 __all__ = ["applied", "forgiven", "held_up", "latched", "reopened", "spec_refused"]
 
@@ -57,7 +58,7 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
             status, words = _running(status, attempt)
             break
         if attempt and stage.state.is_active and attempt.state is AttemptState.PENDING:
-            status, words = _pending(status, attempt)
+            status, words = _pending(status, attempt, now)
             break
     return _told(status, words, generation=plan.generation, now=now)
 
@@ -157,7 +158,7 @@ def _edited(status: JobStatus, generation: int) -> list[Word]:
     return [Word(ConditionType.READY, ready.reason, ready.message.removesuffix(_AFTERWARDS) + _AFTERWARDS)]
 
 
-def _pending(status: JobStatus, attempt: ObservedAttempt) -> tuple[JobStatus, list[Word]]:
+def _pending(status: JobStatus, attempt: ObservedAttempt, now: datetime) -> tuple[JobStatus, list[Word]]:
     """Say what an attempt waits for; one that waits for nothing in particular keeps the words that were found."""
     if status.phase is Phase.RUNNING:
         status = status.model_copy(update={"phase": Phase.PENDING})
@@ -165,9 +166,12 @@ def _pending(status: JobStatus, attempt: ObservedAttempt) -> tuple[JobStatus, li
     if waiting is None:
         ready = find_condition(status.conditions, ConditionType.READY)
         is_stale = ready is None or ready.reason in _OF_NO_ATTEMPT
+        status = _with_stage(status, attempt.stage, waiting=None)
         return status, [Word(ConditionType.READY, Reason.STARTING, f"{what} is starting")] if is_stale else []
-    status = _with_stage(status, attempt.stage, message=f"{waiting.reason}: {waiting.message}")
-    word = Word(ConditionType.READY, waiting.reason, f"{what} waits: {waiting.message}")
+    before = _stage(status, attempt.stage).waiting
+    told = still_waiting(before, waiting, is_holding=attempt.num_placed > 0, now=now)
+    status = _with_stage(status, attempt.stage, message=f"{told.reason}: {told.message}", waiting=told)
+    word = Word(ConditionType.READY, told.reason, f"{what} waits: {told.message}")
     return status.model_copy(update={"phase": Phase.PENDING}), [word]
 
 
@@ -307,9 +311,14 @@ def _words(status: JobStatus, decision: Decision) -> list[Word]:
 
 
 def _told(status: JobStatus, words: list[Word], *, generation: int, now: datetime) -> JobStatus:
-    """Let conditions say how things stand; progress is a running attempt's, or nobody's."""
+    """Let conditions say how things stand; progress is a running attempt's, waiting a starting one's, or nobody's."""
+    stages = [
+        stage if stage.state is StageState.STARTING else stage.model_copy(update={"waiting": None})
+        for stage in status.stages
+    ]
     return status.model_copy(
         update={
+            "stages": stages,
             "observed_generation": generation,
             "progress": status.progress if _makes_progress(status) else None,
             "conditions": conditions_of(status, words, generation=generation, now=now),

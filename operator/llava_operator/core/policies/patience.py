@@ -10,6 +10,7 @@ from llava_contract.v1alpha1.status import StageState, StageStatus
 from llava_operator.core.conditions import find_condition
 from llava_operator.core.decision import Decision, Situation, Wait
 from llava_operator.core.observe import AttemptState
+from llava_operator.core.waiting import news_at
 
 __all__ = ["back_off", "wait_for_attempt"]
 
@@ -19,9 +20,11 @@ _MAX_DELAY_S = 300
 
 def wait_for_attempt(situation: Situation) -> Decision | None:
     """Let a wanted attempt run, or come to run."""
-    attempt = situation.attempt
-    is_alive = attempt is not None and attempt.state in (AttemptState.PENDING, AttemptState.RUNNING)
-    return Wait() if is_alive and situation.wanted_child else None
+    attempt, stage = situation.attempt, situation.stage
+    if attempt is None or stage is None or situation.wanted_child is None:
+        return None
+    is_alive = attempt.state in (AttemptState.PENDING, AttemptState.RUNNING)
+    return Wait(news_at(stage.waiting, attempt.waiting)) if is_alive else None
 
 
 def back_off(situation: Situation) -> Decision | None:
