@@ -12,11 +12,21 @@ from pydantic import Field
 from llava_contract.schema import Schema, Uri
 
 __all__ = [
-    "MAX_RESULT_BYTES", "PROGRESS_FILE_ENV", "RESULT_FILE_ENV", "Artifact", "CheckpointRef", "Progress", "StageResult",
+    "MAX_RESULT_BYTES", "PROGRESS_FILE_ENV", "PROGRESS_PORT", "PROGRESS_PORT_ENV", "PROGRESS_UID_HEADER",
+    "RESULT_FILE_ENV", "Artifact", "CheckpointRef", "Progress", "StageResult",
 ]  # fmt: skip
 
 PROGRESS_FILE_ENV = "LLAVA_PROGRESS_FILE"
 """Names the file in which rank 0 keeps its Progress; without it nobody is told."""
+
+PROGRESS_PORT = 8081
+"""Where the first pod of a gang serves its Progress as `/progress`."""
+
+PROGRESS_PORT_ENV = "LLAVA_PROGRESS_PORT"
+"""Tells the launcher of a pod the port; without it nothing is served."""
+
+PROGRESS_UID_HEADER = "Llava-Job-Uid"
+"""Says in an answer to `/progress` whose it is: a pod's address may belong to another job a moment later."""
 
 RESULT_FILE_ENV = "LLAVA_RESULT_FILE"
 """Names the file into which the launcher writes the StageResult; without it that is the container's message."""

@@ -26,6 +26,7 @@ from llava_contract import causes
 from llava_contract.result import PROGRESS_FILE_ENV, RESULT_FILE_ENV, Progress, StageResult
 from llava_contract.run import RunConfig
 from llava_trainer.ranks import RANK_FOLDER_ENV, RankFolder
+from llava_trainer.tracking.pages import serve_where_asked
 
 __all__ = ["Failure", "Gang", "blame", "main"]
 
@@ -85,6 +86,8 @@ def main(argv: list[str], *, rank_command: Sequence[str] = ("-m", "llava_trainer
         progress_file = Path(os.environ.setdefault(PROGRESS_FILE_ENV, str(folder.path / "progress.json")))
         _forward_signals(folder)
         gang = Gang.from_environment(os.environ, num_ranks=config.num_ranks if config else 1)
+        if config and gang.node_rank == 0:
+            serve_where_asked(os.environ, progress_file, job=config.job)
         if config and gang.world_size != config.num_ranks:
             result = _mismatch(config, gang)
         elif folder.asked is not None:

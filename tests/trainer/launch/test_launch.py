@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,28 @@ def test_signals_reach_every_rank(
         running.process.send_signal(number)
         ended = running.wait()
     assert (ended.code, ended.result.exit_code) == (code, code)
+
+
+@pytest.mark.parametrize(("node", "is_served"), [("0", True), ("1", False)])
+def test_the_first_node_alone_serves_progress(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, node: str, is_served: bool
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("LLAVA_PROGRESS_PORT", str(port))
+    monkeypatch.setenv("PET_NODE_RANK", node)
+    with begin(monkeypatch, tmp_path, "wait") as running:
+        wait_for(lambda: "waiting" in running.log())
+        with socket.socket() as client:
+            assert (client.connect_ex(("127.0.0.1", port)) == 0) is is_served
+
+
+def test_a_taken_port_costs_a_warning_and_no_attempt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        monkeypatch.setenv("LLAVA_PROGRESS_PORT", str(taken.getsockname()[1]))
+        ended = launch(monkeypatch, tmp_path, "succeed")
+    assert (ended.code, "progress cannot be served" in ended.log) == (0, True)
+
+
+def free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        return int(server.getsockname()[1])
