@@ -19,8 +19,8 @@ from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
 
 __all__ = [
-    "CACHE_DIR_ENV", "ConvertTask", "EvaluateTask", "JobRef", "ModelParts", "PrepareTask", "PreparedSetConfig",
-    "RunConfig", "Stage", "StorageTarget", "TrainTask",
+    "CACHE_DIR_ENV", "ConvertTask", "EvaluateTask", "JobKind", "JobRef", "ModelParts", "PrepareTask",
+    "PreparedSetConfig", "RunConfig", "Stage", "StorageTarget", "TrainTask",
 ]  # fmt: skip
 
 CACHE_DIR_ENV = "LLAVA_CACHE_DIR"
@@ -37,9 +37,22 @@ class Stage(StrEnum):
     EVALUATE = "evaluate"
 
 
+class JobKind(StrEnum):
+    """The kinds of jobs that users write, by the name that manifests and owner references bear."""
+
+    TRAIN = "LlavaTrainJob"
+    EVAL = "LlavaEvalJob"
+
+    @property
+    def plural(self) -> str:
+        """The name that URLs of the API server bear."""
+        return f"{self.lower()}s"
+
+
 class JobRef(Schema):
     """Whose attempt this is."""
 
+    kind: JobKind
     namespace: str
     name: str
     uid: str

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from llava_contract import causes
-from llava_contract.run import EvaluateTask, JobRef, RunConfig, Stage, StorageTarget
+from llava_contract.run import EvaluateTask, JobKind, JobRef, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 
 __all__ = ["add_arguments", "execute"]
@@ -56,7 +56,7 @@ def run_config(args: argparse.Namespace) -> RunConfig:
         minimum_accuracy=None,
     )
     return RunConfig(
-        job=JobRef(namespace="local", name="evaluate", uid="local"),
+        job=JobRef(kind=JobKind.EVAL, namespace="local", name="evaluate", uid="local"),
         stage=Stage.EVALUATE,
         attempt=1,
         num_ranks=1,

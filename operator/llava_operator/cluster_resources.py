@@ -28,7 +28,6 @@ __all__ = ["ClusterResources", "ResourceCalls", "merge_patch"]
 
 Body = dict[str, Any]
 
-_KIND: Final = "llavatrainjobs"
 _CONTROLLER: Final = "llava.dev/operator"
 _MAX_NOTE: Final = 1024
 
@@ -63,7 +62,7 @@ class ClusterResources:
 
     def get(self, key: Key) -> Job | None:
         """Read the job; None when there is none, it is being deleted, or its spec is refused, as status then says."""
-        body = self._cluster.read(_KIND, key.namespace, name=key.name)
+        body = self._cluster.read(key.kind.plural, key.namespace, name=key.name)
         if body is None or "deletionTimestamp" in body["metadata"]:
             return None
         status = JobStatus.model_validate(body.get("status") or {})
@@ -107,7 +106,7 @@ class ClusterResources:
             },
             "regarding": {
                 "apiVersion": "llava.dev/v1alpha1",
-                "kind": "LlavaTrainJob",
+                "kind": job.key.kind.value,
                 "namespace": job.key.namespace,
                 "name": job.key.name,
                 "uid": job.uid,
@@ -135,7 +134,7 @@ class ClusterResources:
     def _write(self, key: Key, before: JobStatus, after: JobStatus, *, version: str) -> None:
         patch = merge_patch(_dumped(before), _dumped(after))
         if patch:
-            self._cluster.patch_status(_KIND, key.namespace, name=key.name, status=patch, version=version)
+            self._cluster.patch_status(key.kind.plural, key.namespace, name=key.name, status=patch, version=version)
 
 
 def merge_patch(before: Body, after: Body) -> Body:

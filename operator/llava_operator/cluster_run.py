@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Final
 
 from llava_contract import causes
+from llava_contract.run import JobKind
 from llava_operator.backends.pytorchjob import Family, PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.bell import Bell
@@ -30,7 +31,7 @@ from llava_operator.looking import Looks
 from llava_operator.metrics import Metrics
 from llava_operator.reconcile import reconcile
 from llava_operator.settings import Settings
-from llava_operator.store import JobKey, Kind, Store, Stored
+from llava_operator.store import Kind, Store, Stored
 from llava_operator.watch import watch
 from llava_operator.workqueue import WorkQueue, start_workers
 
@@ -69,7 +70,7 @@ class _Process:
         self._settings, self._bell = settings, bell
         self._fence = Fence(time.monotonic)
         self._store = Store(time.monotonic)
-        self._queue: WorkQueue[JobKey] = WorkQueue(time.monotonic)
+        self._queue: WorkQueue[Key] = WorkQueue(time.monotonic)
         self._stop = threading.Event()
         self._broken = threading.Event()
         self._is_listed = False
@@ -115,8 +116,8 @@ class _Process:
     def _watch(self) -> None:
         watch(self._store, self._wake, namespaces=self._settings.namespaces, stop=self._stop, on_listed=self._on_listed)
 
-    def _wake(self, key: JobKey) -> None:
-        if key.kind is Kind.TRAIN_JOB:
+    def _wake(self, key: Key) -> None:
+        if key.kind is JobKind.TRAIN:
             self._queue.add(key)
 
     def _on_listed(self) -> None:
@@ -133,7 +134,7 @@ class _Process:
         if self._is_listed and self._is_leading:
             self._queue.open()
 
-    def _look(self, key: JobKey) -> Decision:
+    def _look(self, key: Key) -> Decision:
         known = self._store.uids(key)
         resources = ClusterResources(self._cluster, identity=self._settings.identity)
         backend = PyTorchJobBackend(
@@ -142,13 +143,12 @@ class _Process:
             settings=PodSettings(image=self._settings.trainer_image),
             children=partial(_family, self._store, self._cluster),
         )
-        job_key = Key(key.namespace, key.name)
         try:
-            decision = reconcile(job_key, resources, backend=backend, now=datetime.now(UTC))
+            decision = reconcile(key, resources, backend=backend, now=datetime.now(UTC))
         except (InvalidSpec, Refused) as error:
-            resources.refuse(job_key, error)
+            resources.refuse(key, error)
             raise
-        if isinstance(decision, Rest) and self._cluster.read(key.kind.value, key.namespace, name=key.name) is None:
+        if isinstance(decision, Rest) and self._cluster.read(key.kind.plural, key.namespace, name=key.name) is None:
             for uid in known:
                 self._store.forget(uid)
         return decision

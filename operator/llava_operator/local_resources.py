@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from llava_contract.run import JobKind
 from llava_contract.schema import Schema
 from llava_contract.v1alpha1.status import JobStatus, Phase
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
@@ -49,7 +50,7 @@ class LocalResources:
     @property
     def key(self) -> Key:
         """The one job that lives here."""
-        return Key(self._file.namespace, self._file.name)
+        return Key(JobKind.TRAIN, self._file.namespace, self._file.name)
 
     @property
     def status(self) -> JobStatus:

@@ -20,13 +20,13 @@ from llava_operator.core.decision import (
     Suspend,
     Wait,
 )  # fmt: skip
+from llava_operator.core.job import Key
 from llava_operator.errors import NotLeader, OperatorError
-from llava_operator.store import JobKey
 from llava_operator.workqueue import WorkQueue
 
 __all__ = ["Look", "Looks", "Tally", "described", "next_look_s"]
 
-Look = Callable[[JobKey], Decision]
+Look = Callable[[Key], Decision]
 """Reconciles a key; raises OperatorError."""
 
 _LOG: Final = logging.getLogger("llava_operator")
@@ -53,10 +53,10 @@ class Tally(Protocol):
 class Looks:
     """What a worker does with a key."""
 
-    def __init__(self, queue: WorkQueue[JobKey], look: Look, *, tally: Tally, resync_s: float) -> None:
+    def __init__(self, queue: WorkQueue[Key], look: Look, *, tally: Tally, resync_s: float) -> None:
         self._queue, self._look, self._tally, self._resync_s = queue, look, tally, resync_s
 
-    def __call__(self, key: JobKey) -> None:
+    def __call__(self, key: Key) -> None:
         """Look at a key and end the look; nothing is raised."""
         try:
             with self._tally.timed():
@@ -76,7 +76,7 @@ class Looks:
                 _LOG.info(type(decision).__name__, extra={"told": {**_names(key), **said}})
             self._queue.finish(key, next_look_s(decision, datetime.now(UTC), resync_s=self._resync_s))
 
-    def _failed(self, key: JobKey, error: Exception) -> None:
+    def _failed(self, key: Key, error: Exception) -> None:
         self._tally.failed(type(error).__name__)
         delay_s = self._queue.fail(key)
         told = {**_names(key), "error": type(error).__name__, "again_in_s": delay_s}
@@ -121,5 +121,5 @@ def described(decision: Decision) -> Mapping[str, object]:
     return said
 
 
-def _names(key: JobKey) -> dict[str, object]:
+def _names(key: Key) -> dict[str, object]:
     return {"kind": key.kind.value, "namespace": key.namespace, "name": key.name}

@@ -12,7 +12,10 @@ from enum import StrEnum
 from threading import RLock
 from typing import Any, Final
 
-__all__ = ["OWNER_UID", "Body", "JobKey", "Kind", "Store", "Stored", "owner_uid"]
+from llava_contract.run import JobKind
+from llava_operator.core.job import Key
+
+__all__ = ["OWNER_UID", "Body", "Kind", "Store", "Stored", "owner_uid"]
 
 Body = Mapping[str, Any]
 
@@ -25,24 +28,18 @@ _KEEP_DEPARTED_S: Final = 900.0
 class Kind(StrEnum):
     """The kinds that are watched, by their plural."""
 
-    TRAIN_JOB = "llavatrainjobs"
-    EVAL_JOB = "llavaevaljobs"
+    TRAIN_JOB = JobKind.TRAIN.plural
+    EVAL_JOB = JobKind.EVAL.plural
     PYTORCH_JOB = "pytorchjobs"
     POD = "pods"
 
     @property
     def is_job(self) -> bool:
         """Whether users write it; the others are children."""
-        return self in (Kind.TRAIN_JOB, Kind.EVAL_JOB)
+        return self in _JOB_KINDS
 
 
-@dataclass(frozen=True, order=True)
-class JobKey:
-    """Which resource of a user is to be looked at."""
-
-    kind: Kind
-    namespace: str
-    name: str
+_JOB_KINDS: Final = {Kind.TRAIN_JOB: JobKind.TRAIN, Kind.EVAL_JOB: JobKind.EVAL}
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ class Store:
         """Give the owner's children that are gone, with what they said last."""
         return [child for child in self._all(kind, owner) if child.departed_at is not None]
 
-    def owner_key(self, kind: Kind, body: Body) -> JobKey | None:
+    def owner_key(self, kind: Kind, body: Body) -> Key | None:
         """Tell whose object it is; None when that resource is not known (any more)."""
         if kind.is_job:
             return _key(Stored(kind, body))
@@ -153,10 +150,10 @@ class Store:
             owner = self._objects.get(owner_uid(body))
         return _key(owner) if owner else None
 
-    def uids(self, key: JobKey) -> list[str]:
+    def uids(self, key: Key) -> list[str]:
         """Give the UIDs known under a key: one, or more when a deletion was missed."""
         with self._lock:
-            return [uid for uid, stored in self._objects.items() if stored.kind is key.kind and _key(stored) == key]
+            return [uid for uid, stored in self._objects.items() if stored.kind.is_job and _key(stored) == key]
 
     def forget(self, uid: str) -> None:
         """Drop a user's resource that a read found gone."""
@@ -164,7 +161,7 @@ class Store:
             if (stored := self._objects.get(uid)) is not None:
                 self.remove(stored.kind, stored.body)
 
-    def jobs(self) -> list[JobKey]:
+    def jobs(self) -> list[Key]:
         """Give the keys of all users' resources."""
         with self._lock:
             return sorted(_key(stored) for stored in self._objects.values() if stored.kind.is_job)
@@ -212,9 +209,9 @@ def _is_disruption(row: Body) -> bool:
     return row.get("type") == "DisruptionTarget" and row.get("status") == "True"
 
 
-def _key(stored: Stored) -> JobKey:
+def _key(stored: Stored) -> Key:
     meta = stored.body["metadata"]
-    return JobKey(stored.kind, str(meta["namespace"]), str(meta["name"]))
+    return Key(_JOB_KINDS[stored.kind], str(meta["namespace"]), str(meta["name"]))
 
 
 def _trimmed(body: Body) -> Body:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import kopf
 
-from llava_operator.store import OWNER_UID, JobKey, Kind, Store
+from llava_operator.core.job import Key
+from llava_operator.store import OWNER_UID, Kind, Store
 
 __all__ = ["SERVER_TIMEOUT_S", "watch"]
 
@@ -32,7 +33,7 @@ _GROUPS: Final = {
 
 def watch(
     store: Store,
-    wake: Callable[[JobKey], None],
+    wake: Callable[[Key], None],
     *,
     namespaces: tuple[str, ...],
     stop: threading.Event,
@@ -61,7 +62,7 @@ def watch(
 class _Feed:
     """What the handlers of all kinds do."""
 
-    def __init__(self, store: Store, wake: Callable[[JobKey], None], on_listed: Callable[[], None]) -> None:
+    def __init__(self, store: Store, wake: Callable[[Key], None], on_listed: Callable[[], None]) -> None:
         self._store, self._wake, self._on_listed = store, wake, on_listed
 
     def exists(self, kind: Kind, body: kopf.Body) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llava_contract.run import JobKind
 from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.cluster_resources import ClusterResources
@@ -31,7 +32,7 @@ class Bench:
 
     def __init__(self, namespace: str) -> None:
         self.cluster = kube.connect()
-        self.key = Key(namespace, "demo")
+        self.key = Key(JobKind.TRAIN, namespace, "demo")
         self.resources = ClusterResources(self.cluster)
         self.backend = PyTorchJobBackend(self.cluster, namespace, settings=PodSettings(image="trainer:test"))
         body = changed(PLAIN, {**ABSOLUTE, "metadata.namespace": namespace})

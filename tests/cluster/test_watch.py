@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from llava_operator.store import OWNER_UID, JobKey, Kind, Store
+from llava_contract.run import JobKind
+from llava_operator.core.job import Key
+from llava_operator.store import OWNER_UID, Kind, Store
 from support.api_proxy import Faults, api_proxy
 from support.eventually import eventually
 from support.tree import ROOT
@@ -32,7 +34,7 @@ class Watched:
         self.core = kubernetes.client.CoreV1Api(client)
         self.jobs = kubernetes.client.CustomObjectsApi(client)
         self.store = Store(time.monotonic)
-        self.woken: queue.Queue[JobKey] = queue.Queue()
+        self.woken: queue.Queue[Key] = queue.Queue()
         self.listed_with: list[int] = []
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -101,7 +103,7 @@ def test_nothing_is_decided_before_the_slowest_list_has_come(watched: Watched) -
     watched.make_pod("slow")
     held = watched.faults.listing.setdefault("pods", threading.Event())
     watched.thread.start()
-    eventually(lambda: watched.store.uids(JobKey(Kind.TRAIN_JOB, watched.namespace, "llava")) == [watched.uid])
+    eventually(lambda: watched.store.uids(Key(JobKind.TRAIN, watched.namespace, "llava")) == [watched.uid])
     assert (watched.store.is_complete, watched.woken.empty(), watched.pods()) == (False, True, set())
     held.set()
     eventually(lambda: watched.store.is_complete)

@@ -10,17 +10,17 @@ from datetime import timedelta
 import pytest
 
 from llava_contract import causes
-from llava_contract.run import Stage
+from llava_contract.run import JobKind, Stage
 from llava_operator.core.decision import Decision, Fail, Rest, StopAttempt, Succeed, Wait
+from llava_operator.core.job import Key
 from llava_operator.errors import NotLeader, OperatorError, Transient
 from llava_operator.logs import JsonLines
 from llava_operator.looking import Looks, described, next_look_s
-from llava_operator.store import JobKey, Kind
 from llava_operator.workqueue import WorkQueue
 from support.clock import Clock
 from support.jobs import NOON, result
 
-KEY = JobKey(Kind.TRAIN_JOB, "team", "llava")
+KEY = Key(JobKind.TRAIN, "team", "llava")
 RESYNC_S = 300.0
 
 
@@ -40,12 +40,12 @@ class Tally:
         self.counted.append(error)
 
 
-def look_once(outcome: Decision | Exception) -> tuple[WorkQueue[JobKey], Clock, Tally]:
+def look_once(outcome: Decision | Exception) -> tuple[WorkQueue[Key], Clock, Tally]:
     """Look at a job once, with what its reconcile gives or raises."""
     clock, tally = Clock(), Tally()
-    queue: WorkQueue[JobKey] = WorkQueue(clock)
+    queue: WorkQueue[Key] = WorkQueue(clock)
 
-    def look(key: JobKey) -> Decision:
+    def look(key: Key) -> Decision:
         assert key == KEY
         if isinstance(outcome, Exception):
             raise outcome

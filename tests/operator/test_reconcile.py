@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llava_contract.run import Stage, TrainTask
+from llava_contract.run import JobKind, Stage, TrainTask
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageState
 from llava_operator.core.decision import Rest
 from llava_operator.core.job import Key
@@ -132,4 +132,4 @@ def test_stages_that_the_spec_leaves_out_are_skipped(left_out: dict[str, object]
 
 def test_a_job_that_is_not_there_rests() -> None:
     world = World()
-    assert reconcile(Key("team", "other"), world, backend=world, now=NOON) == Rest()
+    assert reconcile(Key(JobKind.TRAIN, "team", "other"), world, backend=world, now=NOON) == Rest()

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from llava_operator.store import OWNER_UID, JobKey, Kind, Store
+from llava_contract.run import JobKind
+from llava_operator.core.job import Key
+from llava_operator.store import OWNER_UID, Kind, Store
 from support.clock import Clock
 
 JOB = {"metadata": {"namespace": "team", "name": "llava", "uid": "job", "resourceVersion": "1"}}
-KEY = JobKey(Kind.TRAIN_JOB, "team", "llava")
+KEY = Key(JobKind.TRAIN, "team", "llava")
 TERMINATED = [{"name": "pytorch", "state": {"terminated": {"exitCode": 77, "message": "NaN"}}}]
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from llava_contract.causes import Retry, by_exit_code
 from llava_contract.result import CheckpointRef, Progress, StageResult
-from llava_contract.run import Stage
+from llava_contract.run import JobKind, Stage
 from llava_contract.v1alpha1.status import (
     AttemptRecord,
     Condition,
@@ -27,7 +27,7 @@ from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import plan_job
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KEY = Key("team", "demo")
+KEY = Key(JobKind.TRAIN, "team", "demo")
 UID = "0b9a"
 STAGES = tuple(Stage)
 SHA = "0" * 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from llava_contract.run import ConvertTask, JobRef, ModelParts, RunConfig, Stage, StorageTarget
+from llava_contract.run import ConvertTask, JobKind, JobRef, ModelParts, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.conversion import ExportDtype
 from llava_contract.v1alpha1.training import TuningMode, TuningSpec
 from support.training_job import Running, start
@@ -32,7 +32,7 @@ def run_config(num_ranks: int) -> RunConfig:
         pad_to_square=True,
     )
     return RunConfig(
-        job=JobRef(namespace="default", name="tiny", uid="uid-1"),
+        job=JobRef(kind=JobKind.TRAIN, namespace="default", name="tiny", uid="uid-1"),
         stage=Stage.CONVERT,
         attempt=1,
         num_ranks=num_ranks,

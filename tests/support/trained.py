@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from llava_contract.result import StageResult
-from llava_contract.run import ConvertTask, JobRef, RunConfig, Stage, StorageTarget, TrainTask
+from llava_contract.run import ConvertTask, JobKind, JobRef, RunConfig, Stage, StorageTarget, TrainTask
 from llava_contract.v1alpha1.conversion import ExportDtype, ExportFormat
 from llava_trainer.checkpoint.layout import Place
 from llava_trainer.checkpoint.save import Moment, Saver
@@ -49,7 +49,7 @@ class TrainedJob:
 
 def run_config(storage: Path, stage: Stage, task: Any) -> RunConfig:
     return RunConfig(
-        job=JobRef(namespace="default", name="tiny", uid="6c84fb90-12c4-11e1-840d-7b25c5ee775a"),
+        job=JobRef(kind=JobKind.TRAIN, namespace="default", name="tiny", uid="6c84fb90-12c4-11e1-840d-7b25c5ee775a"),
         stage=stage, attempt=1, num_ranks=1, hang_timeout_seconds=60, task=task,
         storage=StorageTarget(uri=str(storage)),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_contract.result import CheckpointRef, StageResult
-from llava_contract.run import JobRef, RunConfig, Stage, StorageTarget
+from llava_contract.run import JobKind, JobRef, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.training import DeepspeedSpec
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.sample import Sample
@@ -63,7 +63,7 @@ class TinyJob:
             update={"llm": str(self.folder / "llm"), "vision_tower": str(self.folder / "tower")}
         )
         return RunConfig(
-            job=JobRef(namespace="default", name="tiny", uid="uid-1"),
+            job=JobRef(kind=JobKind.TRAIN, namespace="default", name="tiny", uid="uid-1"),
             stage=Stage.FINETUNE,
             attempt=attempt,
             num_ranks=num_ranks,

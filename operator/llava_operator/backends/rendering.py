@@ -94,7 +94,7 @@ def _labels(config: RunConfig) -> dict[str, str]:
 def _owner(config: RunConfig) -> Body:
     return {
         "apiVersion": "llava.dev/v1alpha1",
-        "kind": "LlavaTrainJob",
+        "kind": config.job.kind.value,
         "name": config.job.name,
         "uid": config.job.uid,
         "controller": True,

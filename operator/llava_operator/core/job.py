@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llava_contract.run import JobKind
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 
 __all__ = ["Job", "Key"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Key:
     """Which job."""
 
+    kind: JobKind
     namespace: str
     name: str
 

@@ -40,7 +40,7 @@ def run_config(job: Job, planned: StagePlan) -> RunConfig:
     assert stage is not None, f"status names no attempt at {planned.stage}"
     before = _resume_before(stage)
     return RunConfig(
-        job=JobRef(namespace=job.key.namespace, name=job.key.name, uid=job.uid),
+        job=JobRef(kind=job.key.kind, namespace=job.key.namespace, name=job.key.name, uid=job.uid),
         stage=planned.stage,
         attempt=stage.attempt,
         num_ranks=planned.num_ranks,

@@ -13,7 +13,16 @@ import pytest
 from PIL import Image
 
 from llava_contract.result import StageResult
-from llava_contract.run import JobRef, ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage, StorageTarget
+from llava_contract.run import (
+    JobKind,
+    JobRef,
+    ModelParts,
+    PreparedSetConfig,
+    PrepareTask,
+    RunConfig,
+    Stage,
+    StorageTarget,
+)
 from llava_contract.v1alpha1.data import DataSource, OnBadRow
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.shards import ImageSet, TokenSet
@@ -84,7 +93,8 @@ class Job:
             benchmarks=self.benchmarks,
         )
         return RunConfig(
-            job=JobRef(namespace="default", name="tiny", uid="1"), stage=Stage.PREPARE, attempt=1, num_ranks=1,
+            job=JobRef(kind=JobKind.TRAIN, namespace="default", name="tiny", uid="1"),
+            stage=Stage.PREPARE, attempt=1, num_ranks=1,
             storage=StorageTarget(uri=f"{self.folder}/{self.storage}"), hang_timeout_seconds=60, task=task,
         )  # fmt: skip
 
