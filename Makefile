@@ -45,6 +45,7 @@ base: .venv-base/.synced ## make the light environment, without torch
 
 generate: init ## write the CRDs and reference docs from the contract
 	$(BIN)/python -m llava_contract.crd crds
+	$(BIN)/python -m llava_contract.crd helm/llava-operator/files/crds
 	$(BIN)/python -m llava_contract.reference docs/reference
 
 lint: init
