@@ -9,12 +9,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llava_contract.result import PROGRESS_PORT, PROGRESS_PORT_ENV
 from llava_contract.run import CACHE_DIR_ENV, RunConfig
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.pod_places import Places, places_of
 from llava_operator.core.plan import StagePlan
 
-__all__ = ["ATTEMPT", "CONTAINER", "JOB_NAME", "OWNER_UID", "STAGE", "Body", "PodSettings", "Rendered", "render"]
+__all__ = [
+    "ATTEMPT", "CONTAINER", "JOB_NAME", "OWNER_UID", "STAGE", "Body", "PodSettings", "Rendered", "pod_template",
+    "render",
+]  # fmt: skip
 
 Body = dict[str, Any]
 
@@ -26,6 +30,8 @@ CONTAINER: Final = "pytorch"
 """The name by which the Training Operator finds the container that it adds its variables to."""
 
 _MASTER_PORT: Final = "23456"
+_WORKSPACE: Final = "/workspace"
+"""Relative paths of a spec start here; the trainer image keeps its examples there."""
 _NODE_GONE_S: Final = 30
 _USER: Final = 65532
 """Neither root nor anybody on a node."""
@@ -50,7 +56,7 @@ class Rendered:
 
 def render(attempt: Attempt, settings: PodSettings) -> Rendered:
     """Write the bodies of an attempt; both bear its name and belong to the job."""
-    config, places = places_of(attempt.config, attempt.plan.pods)
+    config, _ = places_of(attempt.config, attempt.plan.pods)
     metadata = {
         "name": attempt.child,
         "namespace": config.job.namespace,
@@ -58,14 +64,11 @@ def render(attempt: Attempt, settings: PodSettings) -> Rendered:
         "ownerReferences": [_owner(config)],
     }
     run_file = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    template = {
-        "metadata": {
-            "labels": {**attempt.plan.pods.overlay.labels, **_labels(config)},
-            "annotations": dict(attempt.plan.pods.overlay.annotations),
-        },
-        "spec": _pod(attempt, places, settings),
+    worker = {
+        "replicas": attempt.plan.num_workers,
+        "restartPolicy": "Never",
+        "template": pod_template(attempt, settings),
     }
-    worker = {"replicas": attempt.plan.num_workers, "restartPolicy": "Never", "template": template}
     return Rendered(
         config_map={"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"run.json": run_file}},
         pytorch_job={
@@ -80,6 +83,16 @@ def render(attempt: Attempt, settings: PodSettings) -> Rendered:
             },
         },
     )
+
+
+def pod_template(attempt: Attempt, settings: PodSettings) -> Body:
+    """Write what all pods of an attempt are made from."""
+    config, places = places_of(attempt.config, attempt.plan.pods)
+    overlay = attempt.plan.pods.overlay
+    return {
+        "metadata": {"labels": {**overlay.labels, **_labels(config)}, "annotations": dict(overlay.annotations)},
+        "spec": _pod(attempt, places, settings),
+    }
 
 
 def _labels(config: RunConfig) -> dict[str, str]:
@@ -156,6 +169,8 @@ def _container(attempt: Attempt, places: Places, settings: PodSettings) -> Body:
         "imagePullPolicy": pods.image_pull_policy,
         # The image's entrypoint is `python -m llava_trainer.launch`.
         "args": ["/etc/llava/run.json"],
+        "workingDir": _WORKSPACE,
+        "ports": [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}],
         "env": _env(attempt),
         "resources": _resources(attempt.plan),
         "securityContext": {
@@ -197,6 +212,7 @@ def _env(attempt: Attempt) -> list[Body]:
         *({"name": name, "value": value} for name, value in defaults.items() if name not in said),
         *(row for row in _credentials(attempt.plan.pods.credentials_secret) if row["name"] not in said),
         *users,
+        {"name": PROGRESS_PORT_ENV, "value": str(PROGRESS_PORT)},
         {"name": "PET_MASTER_ADDR", "value": f"{attempt.child}-worker-0"},
         {"name": "PET_MASTER_PORT", "value": _MASTER_PORT},
         {
