@@ -2,6 +2,7 @@
 
 OperatorError
 ├── InvalidSpec        a field that a stage needs is not there
+├── SpecRefused        a spec that no pod of this cluster can ever carry out; mending it lets the job go on
 ├── AnotherSpec        the directory holds a job with another spec
 ├── DirectoryBusy      another `llava run` works in the directory
 ├── StateUnreadable    job.json is there but cannot be read
@@ -10,6 +11,7 @@ OperatorError
 ├── Unsupported        something that only a cluster can do
 ├── CannotStart        the operating system refused to start a process
 ├── Refused            the API server does not accept what was asked; the same call would be refused again
+│   └── Malformed      the body itself is wrong, whoever sends it
 ├── AlreadyExists      an object of that name is there
 ├── Conflict           somebody else wrote the object in between
 ├── Transient          the API server is busy or out of reach; the same call may succeed later
@@ -24,8 +26,8 @@ from llava_contract import causes
 
 __all__ = [
     "AlreadyExists", "AnotherSpec", "CannotStart", "Conflict", "DirectoryBusy", "Interrupted", "InvalidSpec",
-    "JobFailed", "NoSpace", "NotLeader", "OperatorError", "Refused", "StateUnreadable", "Transient", "Unsupported",
-    "Unwritable",
+    "JobFailed", "Malformed", "NoSpace", "NotLeader", "OperatorError", "Refused", "SpecRefused", "StateUnreadable",
+    "Transient", "Unsupported", "Unwritable",
 ]  # fmt: skip
 
 
@@ -37,6 +39,12 @@ class OperatorError(Exception):
 
 class InvalidSpec(OperatorError):
     """A field that a stage needs is not there."""
+
+    cause = causes.INVALID_SPEC
+
+
+class SpecRefused(OperatorError):
+    """A spec that no pod of this cluster can ever carry out; mending it lets the job go on."""
 
     cause = causes.INVALID_SPEC
 
@@ -87,6 +95,10 @@ class Refused(OperatorError):
     """The API server does not accept what was asked; the same call would be refused again."""
 
     cause = causes.INVALID_SPEC
+
+
+class Malformed(Refused):
+    """The body itself is wrong, whoever sends it."""
 
 
 class AlreadyExists(OperatorError):

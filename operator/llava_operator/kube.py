@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 import urllib3
 from kubernetes import client, config
 
-from llava_operator.errors import AlreadyExists, Conflict, OperatorError, Refused, Transient
+from llava_operator.errors import AlreadyExists, Conflict, Malformed, OperatorError, Refused, Transient
 
 __all__ = ["PATHS", "Cluster", "connect"]
 
@@ -38,8 +39,11 @@ PATHS: Final = MappingProxyType(
 
 _OWNER_UID: Final = "llava.dev/owner-uid"
 _MERGE: Final = "application/merge-patch+json"
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_PAGE: Final = 500
 _BUSY: Final = (401, 408, 429)
 """Not the caller's fault: a token that is being renewed, a slow server, too many requests."""
+_BAD_BODY: Final = (400, 422)
 
 
 def connect(*, request_timeout_s: float = 5.0, may_write: Callable[[], None] = lambda: None) -> Cluster:
@@ -68,6 +72,9 @@ class Cluster:
     api: client.ApiClient
     request_timeout_s: float
     may_write: Callable[[], None]
+    on_written: Callable[[str, Body], None] = lambda _kind, _body: None
+    """Gets the kind and the body that each successful write answers with."""
+    accept: str = "application/json"
 
     def read(self, kind: str, namespace: str, *, name: str) -> Body | None:
         """Read an object; None when there is none."""
@@ -81,13 +88,37 @@ class Cluster:
         """List what was told about an object."""
         return self._list("events", namespace, fieldSelector=f"involvedObject.uid={regarding_uid}")
 
-    def create(self, kind: str, body: Body, *, is_dry_run: bool = False) -> Body:
+    def list_metadata(self, kind: str, namespace: str, *, label: str) -> Iterator[Body]:
+        """List what bears the label, if one is named, page by page without spec and status; no namespace is all."""
+        query = {"limit": str(_PAGE)} | ({"labelSelector": label} if label else {})
+        while True:
+            page = replace(self, accept=_METADATA)._call("GET", _path(kind, namespace), query=query)
+            assert page is not None, "a list has a body"
+            yield from page["items"]
+            if not (more := page["metadata"].get("continue")):
+                return
+            query = {**query, "continue": more}
+
+    def namespace_labels(self, name: str) -> dict[str, str]:
+        """Read the labels of a namespace; Refused where that is not allowed."""
+        body = self._call("GET", f"/api/v1/namespaces/{name}", absent_is_none=True)
+        return dict(body["metadata"].get("labels") or {}) if body else {}
+
+    def create(self, kind: str, body: Body) -> Body:
         """Create an object in its namespace; AlreadyExists when the name is taken."""
         self.may_write()
-        query = {"dryRun": "All"} if is_dry_run else {}
-        made = self._call("POST", _path(kind, body["metadata"]["namespace"]), body=body, query=query)
+        made = self._call("POST", _path(kind, body["metadata"]["namespace"]), body=body)
         assert made is not None, "a created object has a body"
+        self.on_written(kind, made)
         return made
+
+    def dry_run(self, kind: str, body: Body) -> tuple[str, ...]:
+        """Have a creation judged and not done; gives the warnings. Malformed when a field is wrong or unknown."""
+        # Without Strict an unknown field is dropped in silence.
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        judged = self._answer("POST", _path(kind, body["metadata"]["namespace"]), body=body, query=query)
+        assert judged is not None, "a judged object has a body"
+        return judged.warnings
 
     def delete(self, kind: str, namespace: str, *, name: str, uid: str) -> None:
         """Delete the object of that UID in the background; one that is not there, or is another, is left alone."""
@@ -104,6 +135,7 @@ class Cluster:
         meta = body["metadata"]
         made = self._call("PUT", _path(kind, meta["namespace"], meta["name"]), body=body)
         assert made is not None, "a replaced object has a body"
+        self.on_written(kind, made)
         return made
 
     def patch_status(self, kind: str, namespace: str, *, name: str, status: Body, version: str) -> Body:
@@ -112,6 +144,7 @@ class Cluster:
         body = {"metadata": {"resourceVersion": version}, "status": status}
         made = self._call("PATCH", _path(kind, namespace, name) + "/status", body=body)
         assert made is not None, "a patched object has a body"
+        self.on_written(kind, made)
         return made
 
     def _list(self, kind: str, namespace: str, **query: str) -> list[Body]:
@@ -119,7 +152,11 @@ class Cluster:
         assert found is not None, "a list has a body"
         return list(found["items"])
 
-    def _call(
+    def _call(self, method: str, path: str, **rest: Any) -> Body | None:
+        answer = self._answer(method, path, **rest)
+        return answer.body if answer else None
+
+    def _answer(
         self,
         method: str,
         path: str,
@@ -127,7 +164,7 @@ class Cluster:
         body: Body | None = None,
         query: dict[str, str] | None = None,
         absent_is_none: bool = False,
-    ) -> Body | None:
+    ) -> _Answer | None:
         """Make one request; None is a 404 where that is an answer."""
         try:
             response = self.api.call_api(
@@ -135,7 +172,7 @@ class Cluster:
                 method,
                 query_params=list((query or {}).items()),
                 header_params={
-                    "Accept": "application/json",
+                    "Accept": self.accept,
                     "Content-Type": _MERGE if method == "PATCH" else "application/json",
                 },
                 body=body,
@@ -144,7 +181,8 @@ class Cluster:
                 _return_http_data_only=True,
                 _request_timeout=self.request_timeout_s,
             )
-            return dict(json.loads(response.data))
+            warnings = tuple(_warning(header) for header in response.headers.getlist("Warning"))
+            return _Answer(dict(json.loads(response.data)), warnings)
         except client.ApiException as error:
             if error.status == 404 and absent_is_none:
                 return None
@@ -153,9 +191,23 @@ class Cluster:
             raise Transient(f"{method} {path}: no whole answer from the API server ({error}).") from error
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """A success, with what the API server has to remark about it."""
+
+    body: Body
+    warnings: tuple[str, ...]
+
+
+def _warning(header: str) -> str:
+    """Take the text out of `299 - "text"`, where quotes are escaped."""
+    return re.sub(r"\\(.)", r"\1", header.partition('"')[2].removesuffix('"'))
+
+
 def _path(kind: str, namespace: str, name: str = "") -> str:
     plural = kind.partition(".")[0]
-    return f"/{PATHS[kind]}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+    where = f"namespaces/{namespace}/" if namespace else ""
+    return f"/{PATHS[kind]}/{where}{plural}" + (f"/{name}" if name else "")
 
 
 def _ours(error: client.ApiException, what: str) -> OperatorError:
@@ -169,4 +221,4 @@ def _ours(error: client.ApiException, what: str) -> OperatorError:
         return AlreadyExists(sentence) if told.get("reason") == "AlreadyExists" else Conflict(sentence)
     if not error.status or error.status in _BUSY or error.status >= 500:
         return Transient(sentence)
-    return Refused(sentence)
+    return Malformed(sentence) if error.status in _BAD_BODY else Refused(sentence)

@@ -41,7 +41,7 @@ def test_what_is_created_is_read(cluster: Any, namespace: str) -> None:
 
 
 def test_a_dry_run_makes_nothing(cluster: Any, namespace: str) -> None:
-    cluster.create("configmaps", config_map(namespace), is_dry_run=True)
+    cluster.dry_run("configmaps", config_map(namespace))
     assert cluster.read("configmaps", namespace, name="one") is None
 
 
