@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import BaseModel
 
 from llava_contract.rules import Rule
-from llava_contract.schema import Schema
+from llava_contract.schema import Schema, model_in
 from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 
 __all__ = ["GROUP", "RESOURCES", "VERSION", "Resource", "as_yaml", "definition", "render", "schema_of", "write"]
@@ -30,6 +29,9 @@ _ROOT_FIELDS: Final = {
 }
 
 
+_READY: Final = '.status.conditions[?(@.type=="Ready")].{}'
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of `kubectl get`."""
@@ -38,9 +40,11 @@ class Column:
     type: str
     path: str
     description: str
+    is_wide: bool = False
+    """Whether only `-o wide` shows it."""
 
 
-STAGE: Final = Column("Stage", "string", ".status.currentStage", "The stage being worked on.")
+STAGE: Final = Column("Stage", "string", ".status.currentStage", "The stage being worked on, or the last one that was.")
 STATE: Final = Column("State", "string", ".status.phase", "Where the job stands.")
 PROGRESS: Final = Column("Progress", "string", ".status.progress.summary", "Steps done of all steps.")
 LOSS: Final = Column("Loss", "number", ".status.progress.loss", "Latest training loss.")
@@ -48,6 +52,14 @@ ETA: Final = Column("ETA", "string", ".status.progress.eta", "Time left in the s
 SCORE: Final = Column("Score", "string", ".status.score", "Circular accuracy of the first benchmark, in per cent.")
 RESTARTS: Final = Column("Restarts", "integer", ".status.restarts", "Restarts over all stages.")
 AGE: Final = Column("Age", "date", ".metadata.creationTimestamp", "Time since the job was created.")
+RECIPE: Final = Column("Recipe", "string", ".spec.recipe", "The recipe that fills the spec.", is_wide=True)
+RATE: Final = Column(
+    "Samples/s", "number", ".status.progress.samplesPerSecond", "Samples a second over all ranks.", is_wide=True
+)
+REASON: Final = Column(
+    "Reason", "string", _READY.format("reason"), "Why the job is not ready, or that it succeeded.", is_wide=True
+)
+MESSAGE: Final = Column("Message", "string", _READY.format("message"), "The same as a sentence.", is_wide=True)
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,8 @@ class Resource:
     plural: str
     short_name: str
     columns: tuple[Column, ...]
+    selectable: tuple[str, ...]
+    """Fields that `--field-selector` knows."""
 
     @property
     def kind(self) -> str:
@@ -71,8 +85,20 @@ class Resource:
 
 
 RESOURCES: Final = (
-    Resource(LlavaTrainJob, "llavatrainjobs", "ltj", (STAGE, STATE, PROGRESS, LOSS, ETA, SCORE, RESTARTS, AGE)),
-    Resource(LlavaEvalJob, "llavaevaljobs", "lej", (STATE, PROGRESS, ETA, SCORE, RESTARTS, AGE)),
+    Resource(
+        LlavaTrainJob,
+        "llavatrainjobs",
+        "ltj",
+        (STAGE, STATE, PROGRESS, LOSS, ETA, SCORE, RESTARTS, AGE, RECIPE, RATE, REASON, MESSAGE),
+        (".status.phase", ".status.currentStage", ".spec.recipe"),
+    ),
+    Resource(
+        LlavaEvalJob,
+        "llavaevaljobs",
+        "lej",
+        (STATE, PROGRESS, ETA, SCORE, RESTARTS, AGE, REASON, MESSAGE),
+        (".status.phase", ".spec.model.trainJobName"),
+    ),
 )
 
 
@@ -134,21 +160,14 @@ def _in_openapi_3(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _attach_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
+def _attach_rules(schema: dict[str, Any], model: type[Schema]) -> None:
     """Write each model's rules beside its properties, all the way down."""
-    rules: tuple[Rule, ...] = getattr(model, "RULES", ())
-    if rules:
-        schema["x-kubernetes-validations"] = [_validation(rule, schema) for rule in rules]
+    if model.RULES:
+        schema["x-kubernetes-validations"] = [_validation(rule, schema) for rule in model.RULES]
     for name, field in model.model_fields.items():
         node = schema.get("properties", {}).get(field.alias or name)
-        for inner in _models_in(field.annotation):
+        if inner := model_in(field.annotation):
             _attach_rules(node["items"] if node["type"] == "array" else node, inner)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]
 
 
 def _validation(rule: Rule, schema: dict[str, Any]) -> dict[str, str]:
@@ -163,7 +182,13 @@ def _validation(rule: Rule, schema: dict[str, Any]) -> dict[str, str]:
 def definition(resource: Resource) -> dict[str, Any]:
     """The whole CustomResourceDefinition of a kind."""
     columns = [
-        {"name": column.name, "type": column.type, "jsonPath": column.path, "description": column.description}
+        {
+            "name": column.name,
+            "type": column.type,
+            "jsonPath": column.path,
+            "description": column.description,
+            **({"priority": 1} if column.is_wide else {}),
+        }
         for column in resource.columns
     ]
     names = {
@@ -179,7 +204,7 @@ def definition(resource: Resource) -> dict[str, Any]:
         "served": True,
         "storage": True,
         "additionalPrinterColumns": columns,
-        "selectableFields": [{"jsonPath": ".status.phase"}],
+        "selectableFields": [{"jsonPath": path} for path in resource.selectable],
         "subresources": {"status": {}},
         "schema": {"openAPIV3Schema": schema_of(resource.model)},
     }

@@ -1,4 +1,4 @@
-"""How the contract becomes the reference pages: both resources field by field, the failures, and the recipes.
+"""How the contract becomes the reference pages: both resources field by field, conditions, failures and recipes.
 
 `python -m llava_contract.reference DIR` writes them.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from llava_contract import recipes
 from llava_contract.causes import CAUSES, Cause, Retry
+from llava_contract.conditions import REASONS, TYPES
 from llava_contract.crd import GROUP, RESOURCES, VERSION, Resource, schema_of
 from llava_contract.published import PUBLISHED, Recipe
 from llava_contract.recipe_text import tuning_words
@@ -35,7 +36,12 @@ _SIZES: Final = {"minItems": "at least {} items", "maxItems": "at most {} items"
 def pages() -> dict[str, str]:
     """File name to Markdown of every reference page."""
     resources = {f"{resource.kind.lower()}.md": _NOTE + _resource_page(resource) for resource in RESOURCES}
-    return {**resources, "failures.md": _NOTE + _failures_page(), "recipes.md": _NOTE + _recipes_page()}
+    return {
+        **resources,
+        "conditions.md": _NOTE + _conditions_page(),
+        "failures.md": _NOTE + _failures_page(),
+        "recipes.md": _NOTE + _recipes_page(),
+    }
 
 
 def write(folder: Path) -> None:
@@ -108,6 +114,22 @@ def _rule_rows(node: dict[str, Any], path: str) -> Iterator[tuple[str, ...]]:
     for name, inner in node.get("properties", {}).items():
         yield from _rule_rows(inner, f"{path}.{name}")
         yield from _rule_rows(inner.get("items", {}), f"{path}.{name}[]")
+
+
+def _conditions_page() -> str:
+    """Every condition and every reason of ours."""
+    text = (
+        "# Conditions\n\nWhat `status.conditions` holds, for programs and for `kubectl wait --for=condition=Ready`. "
+        "Each has the shape of every Kubernetes condition; observedGeneration is the generation of the spec that it "
+        "speaks of, and lastTransitionTime moves only when the status does.\n\n"
+    )
+    text += _table(("type", "is there", "says"), ((f"`{type_}`", when, says) for type_, (when, says) in TYPES.items()))
+    text += (
+        "\n## Reasons\n\nBeside these, a reason is a cause from the [catalogue of failures](failures.md) "
+        "(`Infrastructure`, `BadData`), or the cluster's own word for what pods wait for (`Unschedulable`, "
+        "`ImagePullBackOff`, `FailedCreate`).\n\n"
+    )
+    return text + _table(("reason", "meaning"), ((f"`{reason}`", meaning) for reason, meaning in REASONS.items()))
 
 
 def _failures_page() -> str:

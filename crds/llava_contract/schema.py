@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
@@ -21,6 +21,8 @@ __all__ = [
     "broken_rules",
     "filled_by_recipe",
     "list_map",
+    "model_in",
+    "unchecked",
     "unique_by",
 ]
 
@@ -86,6 +88,23 @@ def broken_rules(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from broken_rules(item, (*path, index))
+
+
+def model_in(annotation: Any) -> type[Schema] | None:
+    """The model that a field holds, one or a list of them; None for a field of another kind."""
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := model_in(inner))), None)
+
+
+def unchecked(model: type[Schema], value: Any) -> Any:
+    """A model of a value whose types are right and whose bounds need not be, so that its rules can be looked at."""
+    if isinstance(value, list):
+        return [unchecked(model, item) for item in value]
+    written = {name: field for name, field in model.model_fields.items() if (field.alias or name) in value}
+    content = {name: value[field.alias or name] for name, field in written.items()}
+    inner = {name: found for name, field in written.items() if (found := model_in(field.annotation))}
+    return model.model_construct(**{**content, **{name: unchecked(inner[name], content[name]) for name in inner}})
 
 
 LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}

@@ -19,7 +19,7 @@ from llava_contract import recipes
 from llava_contract.crd import GROUP, RESOURCES, VERSION, Resource, schema_of
 from llava_contract.jobfile import Document, FieldPath, read_documents, spell
 from llava_contract.problems import InvalidJob, Problem
-from llava_contract.schema import SHAPE_ONLY, Schema, broken_rules
+from llava_contract.schema import SHAPE_ONLY, Schema, broken_rules, unchecked
 from llava_contract.v1alpha1 import LlavaTrainJob
 
 __all__ = ["load_train_job", "validate_body", "validate_file"]
@@ -40,6 +40,12 @@ _SAYINGS: Final = {
     "too_long": "Too many: {size}: must have at most {max_length} items",
 }
 """The API server's words for each kind of refusal."""
+
+_NOT_BLOCKING: Final = (
+    "duplicate", "greater_than_equal", "greater_than", "less_than_equal", "less_than", "string_pattern_mismatch",
+    "string_too_short", "too_short",
+)  # fmt: skip
+"""Refusals beside which the API server looks at the rules too."""
 
 
 def validate_file(path: Path) -> list[Problem]:
@@ -108,16 +114,22 @@ def _problems_of_job(document: Document, resource: Resource) -> Iterator[Problem
             if one["type"] == "enum" and not isinstance(one["input"], str):
                 yield Problem(where, _type_message(where, one["input"], {"type": "string"}), line)
             yield Problem(where, _message(one, resource.model), line)
+        if all(one["type"] in _NOT_BLOCKING for one in error.errors()):
+            yield from _broken(unchecked(resource.model, document.body), document)
         return
-    broken = list(broken_rules(job))
-    for path, rule in broken:
-        yield Problem(spell(path), f'Invalid value: "object": {rule.message}', document.line(path))
+    broken = list(_broken(job, document))
+    yield from broken
     if isinstance(job, LlavaTrainJob) and not broken:
         try:
             recipes.effective(job.spec)
         except InvalidJob as error:
             for problem in error.problems:
                 yield replace(problem, line=document.line(tuple(problem.path.split("."))))
+
+
+def _broken(job: Schema, document: Document) -> Iterator[Problem]:
+    for path, rule in broken_rules(job):
+        yield Problem(spell(path), f'Invalid value: "object": {rule.message}', document.line(path))
 
 
 def _message(error: ErrorDetails, model: type[Schema]) -> str:

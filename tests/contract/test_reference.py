@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llava_contract.causes import CAUSES
+from llava_contract.conditions import REASONS, TYPES
 from llava_contract.published import PUBLISHED
 from llava_contract.recipes import names
 from llava_contract.reference import pages, write
@@ -26,6 +27,10 @@ def test_pages_are_written_into_a_new_folder(tmp_path: Path) -> None:
 
 def test_every_failure_is_in_the_catalogue() -> None:
     assert all(f"`{cause.reason}`" in pages()["failures.md"] for cause in CAUSES)
+
+
+def test_every_condition_and_reason_is_in_the_table() -> None:
+    assert all(f"| `{word}` |" in pages()["conditions.md"] for word in (*TYPES, *REASONS))
 
 
 def test_every_recipe_is_in_the_table() -> None:

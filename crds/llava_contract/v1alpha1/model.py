@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from llava_contract.schema import Schema, Uri
+from llava_contract.templates import TemplateName
 
 __all__ = ["ModelSpec", "WeightsSource"]
 
@@ -25,7 +26,7 @@ class ModelSpec(Schema):
     """The language model with its tokenizer; a recipe fills it."""
     vision_tower: WeightsSource | None = None
     """The vision tower with its image processor; a recipe fills it."""
-    prompt_template: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    prompt_template: TemplateName | None = None
     """Name of the chat template the LLM was trained with, such as vicuna or internlm2_chat; a recipe fills it."""
     projector_depth: Annotated[int, Field(ge=1, le=8)] | None = None
     """Number of linear layers in the projector; 2 when nothing says otherwise."""

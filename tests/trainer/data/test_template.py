@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llava_contract.templates import TemplateName
 from llava_trainer.data.template import SYSTEM_TEXTS, TEMPLATES, best_template, get_template
 from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import InvalidSpec, WrongTemplate
@@ -31,6 +32,10 @@ def test_a_template_is_the_golden_one(name: str) -> None:
 
 def test_system_texts_are_the_golden_ones() -> None:
     assert dict(SYSTEM_TEXTS) == json.loads(golden("system_templates.json").read_text("utf-8"))
+
+
+def test_a_spec_may_name_exactly_these() -> None:
+    assert list(TEMPLATES) == list(TemplateName)
 
 
 def test_braces_in_a_text_stay() -> None:
