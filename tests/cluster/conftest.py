@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,43 @@ def install(client: Any, definition: dict[str, Any]) -> None:
     eventually(is_served)
 
 
-@pytest.fixture
-def namespace(client: Any, crds: None) -> Iterator[str]:  # noqa: ARG001  they have to be there first
-    """A namespace that goes with the test."""
+@contextmanager
+def made_namespace(client: Any) -> Iterator[str]:
+    """A namespace that goes with the block."""
     api = kubernetes.client.CoreV1Api(client)
     name = f"test-{uuid.uuid4().hex[:8]}"
     api.create_namespace({"metadata": {"name": name}})
-    yield name
-    api.delete_namespace(name)
+    try:
+        yield name
+    finally:
+        api.delete_namespace(name)
+
+
+@pytest.fixture
+def namespace(client: Any, crds: None) -> Iterator[str]:  # noqa: ARG001  they have to be there first
+    """A namespace of one test."""
+    with made_namespace(client) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(client: Any, crds: None) -> Iterator[str]:  # noqa: ARG001  they have to be there first
+    """A namespace of all tests of a module."""
+    with made_namespace(client) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def nodes(client: Any) -> list[str]:
+    """Names of at least two nodes on which the Training Operator's pods run."""
+    ready = [
+        node.metadata.name
+        for node in kubernetes.client.CoreV1Api(client).list_node().items
+        if any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
+    ]
+    gangs = kubernetes.client.AppsV1Api(client).list_deployment_for_all_namespaces(
+        label_selector="control-plane=kubeflow-training-operator"
+    )
+    if len(ready) < 2 or not any(deployment.status.ready_replicas for deployment in gangs.items):
+        pytest.skip("needs two ready nodes and the Training Operator: .ci/with-cluster starts them")
+    return ready
