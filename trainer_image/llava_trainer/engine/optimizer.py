@@ -19,27 +19,40 @@ _BETAS: Final = (0.9, 0.999)
 
 @dataclass(frozen=True, slots=True)
 class LearningRate:
-    """The rate of every step: a linear rise to `peak`, then a fall to 0 in the given shape."""
+    """The rate of every step: a linear rise to `peak`, then a fall to 0 in the given shape.
+
+    Published runs move their rate with every micro-batch and update with that of the last one; so does this, unless the
+    rise would then be over before the first update: such short runs move it by the step and rise for one.
+    """
 
     peak: float
     total_steps: int
     warmup_ratio: float
     shape: Schedule
+    accumulation: int = 1
 
     @property
-    def warmup_steps(self) -> int:
-        """Steps of the rise: one at least if any is asked for, and never all of them."""
-        if self.warmup_ratio == 0:
-            return 0
-        return min(max(1, int(self.warmup_ratio * self.total_steps)), self.total_steps - 1)
+    def warmup(self) -> int:
+        """How long the rise takes: in micro-batches, in a short run in steps; never all of them."""
+        return min(1, self.total_steps - 1) if self._is_short else self._published_warmup
+
+    @property
+    def _published_warmup(self) -> int:
+        return int(self.warmup_ratio * self.total_steps * self.accumulation)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.warmup_ratio > 0 and self._published_warmup <= self.accumulation
 
     def at(self, step: int) -> float:
-        """The rate of step `step`, counted from 0; the peak is reached in the rise's last step."""
+        """The rate of step `step`, counted from 0; the peak is reached at the rise's last moment."""
         assert 0 <= step < self.total_steps, f"step {step} of {self.total_steps}"
-        if step < self.warmup_steps:
-            share = step / max(1, self.warmup_steps - 1)
+        per_step = 1 if self._is_short else self.accumulation
+        moment, end = (step + 1) * per_step - 1, self.total_steps * per_step
+        if moment < self.warmup:
+            share = moment / max(1, self.warmup - 1)
             return self.peak * (_WARMUP_FROM + (1 - _WARMUP_FROM) * share)
-        done = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        done = (moment - self.warmup) / (end - self.warmup)
         match self.shape:
             case Schedule.COSINE:
                 return self.peak * 0.5 * (1 + math.cos(math.pi * done))

@@ -167,7 +167,7 @@ def _training(config: RunConfig, engine: ZeroEngine, feed: Feed, *, storage: Sto
     return Training(
         engine=engine,
         feed=feed,
-        rate=LearningRate(task.learning_rate, total_steps, task.warmup_ratio, task.schedule),
+        rate=LearningRate(task.learning_rate, total_steps, task.warmup_ratio, task.schedule, task.accumulation),
         saver=saver,
         history=History.resume(storage, config.stage.value, done_steps=done_steps),
         save_rule=SaveRule(task.save_every_steps, task.save_every_minutes),
