@@ -19,7 +19,7 @@ from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.trainjob import LlavaTrainJob
 from llava_contract.validate import validate_body
 from llava_operator.core.conditions import Word
-from llava_operator.core.events import Event
+from llava_operator.core.events import Event, refusal_event
 from llava_operator.core.job import Job, Key
 from llava_operator.core.status import forgiven, held_up, spec_refused
 from llava_operator.errors import InvalidSpec, OperatorError
@@ -95,21 +95,27 @@ class ClusterResources:
         self.patch_status(job, held_up(job.status, word, generation=job.generation, now=self._clock()))
 
     def emit(self, job: Job, event: Event) -> None:
-        """Create an Event about the job; one that cannot be written is lost."""
-        identity = "\n".join((job.uid, job.version, event.reason, event.message))
+        """Create an Event about the job, but for routine; one that cannot be written is lost."""
+        self._tell(job.key, job.uid, event)
+
+    def _tell(self, key: Key, uid: str, event: Event) -> None:
+        if event.is_routine:
+            return
+        # What was told before a crash has the same name when it is told again.
+        identity = "\n".join((uid, event.reason, event.message))
         body: Body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{job.key.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
-                "namespace": job.key.namespace,
+                "name": f"{key.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+                "namespace": key.namespace,
             },
             "regarding": {
                 "apiVersion": "llava.dev/v1alpha1",
-                "kind": job.key.kind.value,
-                "namespace": job.key.namespace,
-                "name": job.key.name,
-                "uid": job.uid,
+                "kind": key.kind.value,
+                "namespace": key.namespace,
+                "name": key.name,
+                "uid": uid,
             },
             "type": "Warning" if event.is_warning else "Normal",
             "reason": event.reason,
@@ -130,6 +136,7 @@ class ClusterResources:
         why = "\n".join(told) or "the spec is not valid"
         after = spec_refused(status, why, generation=body["metadata"]["generation"], now=self._clock())
         self._write(key, status, after, version=body["metadata"]["resourceVersion"])
+        self._tell(key, body["metadata"]["uid"], refusal_event(status, why))
 
     def _write(self, key: Key, before: JobStatus, after: JobStatus, *, version: str) -> None:
         patch = merge_patch(_dumped(before), _dumped(after))

@@ -46,7 +46,7 @@ def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime
     if intended.status != job.status:
         resources.patch_status(job, intended.status)
     _act(decision, intended, backend)
-    if event := event_of(decision):
+    if event := event_of(decision, job.status):
         resources.emit(job, event)
     return decision
 

@@ -119,10 +119,30 @@ def test_an_event_is_short_enough_and_about_the_job() -> None:
     assert (len(body["note"].encode()), body["type"], body["regarding"]["uid"]) == (1024, "Warning", "u1")
 
 
-def test_an_event_that_was_told_is_no_error() -> None:
+def events(fake: FakeCluster) -> list[dict[str, Any]]:
+    return [body for (kind, _), body in fake.objects.items() if kind == "events.events.k8s.io"]
+
+
+def test_what_is_told_twice_is_one_event() -> None:
     fake = cluster()
-    for _ in range(2):
+    for version in ("7", "8"):
+        fake.objects[KIND, "demo"]["metadata"]["resourceVersion"] = version
         resources(fake).emit(read(fake), Event("Succeeded", "done"))
+    assert len(events(fake)) == 1
+
+
+def test_routine_is_not_told() -> None:
+    fake = cluster()
+    resources(fake).emit(read(fake), Event("AttemptStarted", "again", is_routine=True))
+    assert events(fake) == []
+
+
+def test_a_refused_spec_is_told_once() -> None:
+    fake = cluster({"spec.recipe": "no-such-recipe"})
+    for recipe in ("no-such-recipe", "nor-this-one", "nor-this-one"):
+        fake.objects[KIND, "demo"]["spec"]["recipe"] = recipe
+        resources(fake).get(KEY)
+    assert [body["reason"] for body in events(fake)] == ["SpecRefused"]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,27 @@ def test_suspension_stops_and_resuming_goes_on_uncharged() -> None:
     assert (status.phase, status.restarts, status.budget_used) == (Phase.SUCCEEDED, 1, 0)
 
 
+def troubled_world() -> World:
+    """Return a job that ends ten attempts at finetune, each further than the last, and is suspended twice."""
+    exits = {(Stage.FINETUNE, attempt): 143 if attempt % 2 else 75 for attempt in range(1, 11)}
+    steps = {(Stage.FINETUNE, attempt): 10 * attempt for attempt in range(1, 11)}
+    world = World(exits=exits, steps=steps)
+    for _ in range(2):
+        world.respec(runPolicy={"suspend": True})
+        world.run()
+        world.respec(runPolicy={"maxRestarts": 99})
+        world.step(), world.step()
+    return world
+
+
+def test_a_long_life_is_told_in_few_events() -> None:
+    world = troubled_world()
+    status = world.run()
+    told = [event.reason for event in world.events if not event.is_routine]
+    assert (status.phase, status.restarts >= 10, len(world.events) > 30) == (Phase.SUCCEEDED, True, True)
+    assert (len(told), told.count("AttemptFailed"), told.count("AttemptStarted")) == (11, 3, 1)
+
+
 @pytest.mark.parametrize(
     ("left_out", "stages"),
     [
