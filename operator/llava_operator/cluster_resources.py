@@ -22,7 +22,7 @@ from llava_operator.core.conditions import Word
 from llava_operator.core.events import Event, refusal_event
 from llava_operator.core.job import Job, Key
 from llava_operator.core.status import forgiven, held_up, spec_refused
-from llava_operator.errors import InvalidSpec, OperatorError
+from llava_operator.errors import InvalidSpec, OperatorError, SpecRefused
 
 __all__ = ["ClusterResources", "ResourceCalls", "merge_patch"]
 
@@ -86,13 +86,18 @@ class ClusterResources:
         self._write(job.key, job.status, status, version=job.version)
 
     def refuse(self, key: Key, error: OperatorError) -> None:
-        """Say in status that the API server, or the spec, does not let the job go on; it stays pending."""
+        """Say in status that the API server, or the spec, does not let the job go on; it waits for either to change."""
         job = self.get(key)
         if job is None:
             return
-        reason = Reason.SPEC_INCOMPLETE if isinstance(error, InvalidSpec) else Reason.REFUSED
-        word = Word(ConditionType.READY, reason, str(error))
-        self.patch_status(job, held_up(job.status, word, generation=job.generation, now=self._clock()))
+        generation, now = job.generation, self._clock()
+        if isinstance(error, SpecRefused):
+            after = spec_refused(job.status, str(error), generation=generation, now=now)
+        else:
+            reason = Reason.SPEC_INCOMPLETE if isinstance(error, InvalidSpec) else Reason.REFUSED
+            word = Word(ConditionType.READY, reason, str(error))
+            after = held_up(job.status, word, generation=generation, now=now)
+        self.patch_status(job, after)
 
     def emit(self, job: Job, event: Event) -> None:
         """Create an Event about the job, but for routine; one that cannot be written is lost."""

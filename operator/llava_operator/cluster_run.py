@@ -23,7 +23,7 @@ from llava_operator.cluster_lease import ClusterLease
 from llava_operator.cluster_resources import ClusterResources
 from llava_operator.core.decision import Decision, Rest
 from llava_operator.core.job import Job, Key
-from llava_operator.errors import InvalidSpec, Refused
+from llava_operator.errors import InvalidSpec, Refused, SpecRefused
 from llava_operator.health import serve
 from llava_operator.kube import Cluster, connect
 from llava_operator.lease import Fence, LeaseLoop
@@ -145,6 +145,9 @@ class _Process:
         )
         try:
             decision = reconcile(key, resources, backend=backend, now=datetime.now(UTC))
+        except SpecRefused as error:
+            resources.refuse(key, error)
+            decision = Rest()
         except (InvalidSpec, Refused) as error:
             resources.refuse(key, error)
             raise

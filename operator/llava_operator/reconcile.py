@@ -43,6 +43,9 @@ def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime
     seen = latched(job.status, plan, observed=observed, now=now)
     decision = decide(Situation(plan, seen, observed, now))
     intended = replace(job, status=applied(seen, decision, plan=plan, now=now))
+    if isinstance(decision, StartAttempt) and not any(stage.attempt for stage in job.status.stages):
+        # Nothing is named before it is known that the pods of every stage would be taken.
+        backend.admit(_attempt(decision, intended), plan)
     if intended.status != job.status:
         resources.patch_status(job, intended.status)
     _act(decision, intended, backend)
@@ -53,8 +56,8 @@ def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime
 
 def _act(decision: Decision, job: Job, backend: Backend) -> None:
     match decision:
-        case StartAttempt(stage=planned, child=child):
-            backend.start(Attempt(child, planned, run_config(job, planned)))
+        case StartAttempt():
+            backend.start(_attempt(decision, job))
         case RestartStage(child=child) | StopAttempt(child=child):
             backend.stop(child)
         case Suspend(child=child) | Fail(child=child):
@@ -64,3 +67,7 @@ def _act(decision: Decision, job: Job, backend: Backend) -> None:
             pass
         case _:
             assert_never(decision)
+
+
+def _attempt(decision: StartAttempt, job: Job) -> Attempt:
+    return Attempt(decision.child, decision.stage, run_config(job, decision.stage))

@@ -10,7 +10,7 @@ from llava_contract.v1alpha1.status import Condition, JobStatus, Phase, StageSta
 from llava_operator.cluster_resources import ClusterResources, merge_patch
 from llava_operator.core.events import Event
 from llava_operator.core.job import Job
-from llava_operator.errors import Conflict, InvalidSpec, Refused
+from llava_operator.errors import Conflict, InvalidSpec, Refused, SpecRefused
 from support.fake_cluster import FakeCluster, merged
 from support.jobs import KEY, NOON
 from support.specs import PLAIN, changed
@@ -162,3 +162,11 @@ def test_a_patch_makes_one_status_into_another(
 ) -> None:
     assert merge_patch(before, after) == patch
     assert merged(before, patch) == after
+
+
+def test_a_spec_that_no_pod_can_carry_out_fails_until_it_is_mended() -> None:
+    fake = cluster()
+    resources(fake).refuse(KEY, SpecRefused("unknown field"))
+    failed = condition_of(fake, "Failed")
+    assert (status_of(fake).phase, failed.reason, failed.message) == (Phase.FAILED, "SpecRefused", "unknown field")
+    assert read(fake).status.phase is Phase.PENDING

@@ -15,6 +15,9 @@ class FakeCluster:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.calls: list[str] = []
+        self.judged: list[dict[str, Any]] = []
+        self.verdict: tuple[str, ...] | Exception = ()
+        self.labels: dict[str, str] | Exception = {}
 
     def put(self, kind: str, body: dict[str, Any]) -> None:
         self.objects[kind, body["metadata"]["name"]] = body
@@ -41,6 +44,19 @@ class FakeCluster:
         made["metadata"]["uid"] = f"{kind}-{name}"
         self.put(kind, made)
         return made
+
+    def dry_run(self, kind: str, body: dict[str, Any]) -> tuple[str, ...]:
+        self.calls.append(f"judge {kind}")
+        self.judged.append(body)
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict
+
+    def namespace_labels(self, name: str) -> dict[str, str]:
+        self.calls.append(f"read namespace {name}")
+        if isinstance(self.labels, Exception):
+            raise self.labels
+        return self.labels
 
     def delete(self, kind: str, namespace: str, *, name: str, uid: str) -> None:  # noqa: ARG002
         self.calls.append(f"delete {kind} {uid}")

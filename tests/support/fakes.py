@@ -14,6 +14,7 @@ from llava_operator.core.decision import Decision, Rest
 from llava_operator.core.events import Event
 from llava_operator.core.job import Job, Key
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
+from llava_operator.core.plan import Plan
 from llava_operator.reconcile import reconcile
 from support.jobs import KEY, NOON, commit, result, spec
 
@@ -43,6 +44,9 @@ class World:
     configs: list[RunConfig] = field(default_factory=list)
     attempts: dict[str, ObservedAttempt] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    admitted: list[tuple[str, int]] = field(default_factory=list)
+    """What was asked about before anything was started: first child, number of stages."""
+    refusal: Exception | None = None
     crash_at: int | None = None
     """Die before this effect, counted from 0."""
     num_effects: int = 0
@@ -66,6 +70,11 @@ class World:
 
     def observe(self, job: Job) -> Observed:  # noqa: ARG002  the port gives it
         return Observed(tuple(self.attempts.values()))
+
+    def admit(self, first: Attempt, plan: Plan) -> None:
+        self.admitted.append((first.child, len(plan.stages)))
+        if self.refusal:
+            raise self.refusal
 
     def start(self, attempt: Attempt) -> None:
         self._effect(f"start {attempt.child}")

@@ -8,7 +8,7 @@ from typing import Protocol
 from llava_contract.run import RunConfig
 from llava_operator.core.job import Job
 from llava_operator.core.observe import Observed
-from llava_operator.core.plan import StagePlan
+from llava_operator.core.plan import Plan, StagePlan
 
 __all__ = ["Attempt", "Backend"]
 
@@ -27,6 +27,13 @@ class Backend(Protocol):
 
     def observe(self, job: Job) -> Observed:
         """See all attempts that exist for the job, other owners' leftovers in its place included."""
+        ...
+
+    def admit(self, first: Attempt, plan: Plan) -> None:
+        """Return when the attempt that a job begins with, and those of its later stages, can be started here.
+
+        Raises SpecRefused when the spec has to be mended, and Refused when something else has to change.
+        """
         ...
 
     def start(self, attempt: Attempt) -> None:

@@ -22,7 +22,7 @@ from llava_operator.backends.base import Attempt
 from llava_operator.backends.local_processes import ProcessWatch, send_signal
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
-from llava_operator.core.plan import StagePlan
+from llava_operator.core.plan import Plan, StagePlan
 from llava_operator.errors import CannotStart
 from llava_operator.local_folder import prepare_folder, write_whole
 
@@ -75,6 +75,9 @@ class LocalBackend:
     def see(self, child: str) -> ObservedAttempt | None:
         """See one attempt; None when it was never started."""
         return self._see(self._attempts / child, self._processes.living())
+
+    def admit(self, first: Attempt, plan: Plan) -> None:
+        """Take every attempt: this machine refuses none before its process does."""
 
     def start(self, attempt: Attempt) -> None:
         """Start the launcher in a session of its own, so that Ctrl-C on the terminal reaches us alone."""

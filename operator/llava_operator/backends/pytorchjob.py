@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from llava_operator.backends.base import Attempt
+from llava_operator.backends.pod_admission import AdmissionCalls, admit_pods
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
 from llava_operator.backends.rendering import OWNER_UID, PodSettings, render
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
-from llava_operator.core.plan import plan_job
+from llava_operator.core.plan import Plan, plan_job
 from llava_operator.errors import AlreadyExists, Refused
 
 __all__ = ["Children", "ClusterCalls", "Family", "PyTorchJobBackend"]
@@ -21,7 +22,7 @@ Body = dict[str, Any]
 _OF_ATTEMPT = "training.kubeflow.org/job-name"
 
 
-class ClusterCalls(Protocol):
+class ClusterCalls(AdmissionCalls, Protocol):
     """What is asked of an API server here."""
 
     def read(self, kind: str, namespace: str, *, name: str) -> Body | None:
@@ -96,6 +97,10 @@ class PyTorchJobBackend:
                 for child in children
             )
         )
+
+    def admit(self, first: Attempt, plan: Plan) -> None:
+        """Ask the API server about the pods of all stages; SpecRefused and Refused carry its sentence."""
+        admit_pods(first, plan, cluster=self._cluster, settings=self._settings)
 
     def start(self, attempt: Attempt) -> None:
         """Create the run file and then the gang; what exists already is adopted if it is this job's."""

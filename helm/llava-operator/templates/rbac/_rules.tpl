@@ -29,4 +29,8 @@
 - apiGroups: [""]
   resources: [podtemplates]
   verbs: [create]
+# Whether a namespace enforces the level of Pod Security that the answer warns of.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- end -}}
