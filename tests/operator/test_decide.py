@@ -163,6 +163,11 @@ def test_standstill_of_training_is_a_hang(told_s_ago: float | None, stage: Stage
     assert isinstance(job().at(stage).running(step=5, told_s_ago=told_s_ago).decision(), want)
 
 
+@pytest.mark.parametrize("why", ["", "10.0.0.7:8081 did not answer within 2 s"])
+def test_what_cannot_be_read_is_no_hang(why: str) -> None:
+    assert isinstance(job().running(step=5, told_s_ago=9999).unheard(why).decision(), Wait)
+
+
 def test_deadline_fails_the_job() -> None:
     late = JobBuilder(now=NOON + timedelta(seconds=3600)).wanting(runPolicy={"activeDeadlineSeconds": 3600})
     decision = late.running().decision()

@@ -111,11 +111,16 @@ class JobBuilder:
         return replace(self, number=number, seen=seen)
 
     def running(self, *, step: int = 0, told_s_ago: float | None = None) -> JobBuilder:
-        progress = None
+        progress, time = None, None
         if told_s_ago is not None:
             time = self.now - timedelta(seconds=told_s_ago)
-            progress = Progress(stage=self.stage, attempt=self.number, step=step, total_steps=100, time=time)
-        return replace(self, seen=self._seen(AttemptState.RUNNING, progress=progress, members=("7",)))
+            progress = Progress(stage=self.stage, attempt=self.number, step=step, total_steps=100, time=NOON)
+        return replace(self, seen=self._seen(AttemptState.RUNNING, progress=progress, moved_at=time, members=("7",)))
+
+    def unheard(self, why: str = "") -> JobBuilder:
+        """Return the job whose progress cannot be asked for (any more)."""
+        assert self.seen is not None, "nothing was seen"
+        return replace(self, seen=replace(self.seen, moved_at=None, unheard=why))
 
     def failed(self, exit: int, *, message: str = "", members: tuple[str, ...] = ()) -> JobBuilder:  # noqa: A002
         said = result(self.stage, exit_code=exit, reason="x", message=message) if message else None

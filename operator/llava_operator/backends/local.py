@@ -145,6 +145,7 @@ class LocalBackend:
         if config is None or not was_started:
             return None
         code = self._exit_code(child, members, result)
+        progress = _read(folder / "progress.json", Progress)
         return ObservedAttempt(
             child,
             config.stage,
@@ -152,7 +153,9 @@ class LocalBackend:
             state=_state(code),
             exit_code=code,
             result=result,
-            progress=_read(folder / "progress.json", Progress),
+            progress=progress,
+            # Whoever wrote it looked at the same clock.
+            moved_at=progress.time if progress else None,
             members=tuple(map(str, members)),
         )
 

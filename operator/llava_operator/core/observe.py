@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from llava_contract.result import CheckpointRef, Progress, StageResult
@@ -33,6 +34,8 @@ class ObservedAttempt:
     """One attempt; `members` are the processes or pods of it that are still alive, even after it ended.
 
     `gang` identifies the members of an attempt that is complete and whose loss of any one is the loss of all.
+    `moved_at` is when `progress` last moved, by the clock of whoever observes; None when that cannot be known now.
+    `unheard` says why its progress cannot be asked for, once that has lasted.
     """
 
     child: str
@@ -42,6 +45,8 @@ class ObservedAttempt:
     exit_code: int | None = None
     result: StageResult | None = None
     progress: Progress | None = None
+    moved_at: datetime | None = None
+    unheard: str = ""
     members: tuple[str, ...] = ()
     gang: tuple[str, ...] = ()
     waiting: Waiting | None = None

@@ -179,11 +179,13 @@ def _running(status: JobStatus, attempt: ObservedAttempt) -> tuple[JobStatus, li
     stage = _stage(status, attempt.stage)
     # Whatever it waited for is there; what a failed attempt said stays until the stage ends.
     message = "" if stage.state is StageState.STARTING and status.phase is Phase.PENDING else stage.message
-    progress = _progress(attempt.progress) or status.progress
+    # What is not known any more is not shown; a fresh operator that has not asked yet keeps what is there.
+    progress = None if attempt.unheard else _progress(attempt.progress) or status.progress
     status = status.model_copy(update={"phase": Phase.RUNNING, "progress": progress})
     pods = stage.pods or list(attempt.gang)
     status = _with_stage(status, attempt.stage, state=StageState.RUNNING, message=message, pods=pods)
-    what = f"{attempt.stage} attempt {attempt.attempt} is running"
+    unheard = f"; its progress is unknown: {attempt.unheard}" if attempt.unheard else ""
+    what = f"{attempt.stage} attempt {attempt.attempt} is running{unheard}"
     return status, [Word(ConditionType.READY, Reason.RUNNING, what)]
 
 

@@ -1,4 +1,7 @@
-"""A training attempt whose progress stands still is hung; one whose progress cannot be read is left alone."""
+"""A training attempt whose progress stands still is hung; one whose progress cannot be read is left alone.
+
+Only the observer's own clock counts: the clock of a pod may be off by more than any timeout.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ def restart_hung(situation: Situation) -> Decision | None:
     attempt, planned = situation.attempt, situation.stage_plan
     if situation.wanted_child is None or attempt is None or planned is None or not planned.is_training:
         return None
-    if attempt.state is not AttemptState.RUNNING or attempt.progress is None:
+    if attempt.state is not AttemptState.RUNNING or attempt.progress is None or attempt.moved_at is None:
         return None
     timeout_s = situation.plan.hang_timeout_s
-    if situation.now <= attempt.progress.time + timedelta(seconds=timeout_s + _MARGIN_S):
+    if situation.now <= attempt.moved_at + timedelta(seconds=timeout_s + _MARGIN_S):
         return None
     message = f"No step for more than {timeout_s} s after step {attempt.progress.step}."
     return answer_failure(situation, causes.HANG, message=message)
