@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.pod_admission import AdmissionCalls, admit_pods
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
+from llava_operator.backends.pod_progress import Sight, with_progress
 from llava_operator.backends.rendering import OWNER_UID, PodSettings, render
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import Plan, plan_job
 from llava_operator.errors import AlreadyExists, Refused
+from llava_operator.readings import Readings
 
 __all__ = ["Children", "ClusterCalls", "Family", "PyTorchJobBackend"]
 
@@ -63,60 +65,52 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True)
 class PyTorchJobBackend:
     """The backend port over the API server, in one namespace."""
 
-    def __init__(
-        self,
-        cluster: ClusterCalls,
-        namespace: str,
-        *,
-        settings: PodSettings,
-        children: Children | None = None,
-        clock: Callable[[], datetime] = _now,
-    ) -> None:
-        """`children` sees a job's children, and pods that are gone too; without it they are listed anew each time."""
-        self._cluster = cluster
-        self._namespace = namespace
-        self._settings = settings
-        self._children = children or self._listed
-        self._clock = clock
+    cluster: ClusterCalls
+    namespace: str
+    settings: PodSettings = field(kw_only=True)
+    children: Children | None = None
+    """Sees a job's children, and pods that are gone too; without it they are listed anew each time."""
+    progress: Readings | None = None
+    """Asks pods how far they are; without it nobody does."""
+    clock: Callable[[], datetime] = _now
 
     def observe(self, job: Job) -> Observed:
         """See all attempts of which anything exists, or of which a pod left evidence."""
-        family = self._children(job)
+        family = (self.children or self._listed)(job)
         jobs = {str(body["metadata"]["name"]): body for body in family.jobs}
         pods, departed = _by_attempt(family.pods), _by_attempt(family.departed)
-        children = sorted({*jobs, *pods, *departed})
-        return Observed(
-            tuple(
-                self._see(
-                    job,
-                    AttemptBodies(child, jobs.get(child), tuple(pods.get(child, ())), tuple(departed.get(child, ()))),
-                )
-                for child in children
-            )
-        )
+        attempts = [
+            AttemptBodies(child, jobs.get(child), tuple(pods.get(child, ())), tuple(departed.get(child, ())))
+            for child in sorted({*jobs, *pods, *departed})
+        ]
+        sights = [Sight(self._see(job, bodies), bodies) for bodies in attempts]
+        if self.progress is None:
+            return Observed(tuple(sight.attempt for sight in sights))
+        return Observed(with_progress(job, sights, self.progress, now=self.clock()))
 
     def admit(self, first: Attempt, plan: Plan) -> None:
         """Ask the API server about the pods of all stages; SpecRefused and Refused carry its sentence."""
-        admit_pods(first, plan, cluster=self._cluster, settings=self._settings)
+        admit_pods(first, plan, cluster=self.cluster, settings=self.settings)
 
     def start(self, attempt: Attempt) -> None:
         """Create the run file and then the gang; what exists already is adopted if it is this job's."""
-        rendered = render(attempt, self._settings)
+        rendered = render(attempt, self.settings)
         self._create("configmaps", rendered.config_map)
         self._create("pytorchjobs", rendered.pytorch_job)
 
     def stop(self, child: str) -> None:
         """Delete the gang and its run file; the kubelet sends SIGTERM and, after the grace period, SIGKILL."""
         for kind in ("pytorchjobs", "configmaps"):
-            body = self._cluster.read(kind, self._namespace, name=child)
+            body = self.cluster.read(kind, self.namespace, name=child)
             if body and "deletionTimestamp" not in body["metadata"] and OWNER_UID in body["metadata"].get("labels", {}):
-                self._cluster.delete(kind, self._namespace, name=child, uid=body["metadata"]["uid"])
+                self.cluster.delete(kind, self.namespace, name=child, uid=body["metadata"]["uid"])
 
     def _listed(self, job: Job) -> Family:
-        jobs, pods = (self._cluster.list_owned(kind, self._namespace, owner_uid=job.uid) for kind in _CHILD_KINDS)
+        jobs, pods = (self.cluster.list_owned(kind, self.namespace, owner_uid=job.uid) for kind in _CHILD_KINDS)
         return Family(tuple(jobs), tuple(pods))
 
     def _see(self, job: Job, bodies: AttemptBodies) -> ObservedAttempt:
@@ -125,21 +119,21 @@ class PyTorchJobBackend:
         stage = next((one for one in job.status.stages if one.job_name == bodies.child), None)
         latched = tuple(stage.pods) if stage else ()
         size = _num_workers(bodies.job) or planned.get(bearer["metadata"]["labels"]["llava.dev/stage"], 1)
-        seen = see_attempt(bodies, num_workers=size, latched=latched, now=self._clock())
+        seen = see_attempt(bodies, num_workers=size, latched=latched, now=self.clock())
         silent = _silent(bodies, size) if seen.state is AttemptState.PENDING and not seen.waiting else None
         if silent is None:
             return seen
         # Only an event says why pods are not made (quota, Pod Security) or do not start (a missing Secret).
-        events = self._cluster.list_events(self._namespace, regarding_uid=str(silent["metadata"]["uid"]))
+        events = self.cluster.list_events(self.namespace, regarding_uid=str(silent["metadata"]["uid"]))
         told = replace(bodies, events=tuple(events))
-        return see_attempt(told, num_workers=size, latched=latched, now=self._clock())
+        return see_attempt(told, num_workers=size, latched=latched, now=self.clock())
 
     def _create(self, kind: str, body: Body) -> None:
         try:
-            self._cluster.create(kind, body)
+            self.cluster.create(kind, body)
         except AlreadyExists as error:
             name, uid = body["metadata"]["name"], body["metadata"]["labels"][OWNER_UID]
-            found = self._cluster.read(kind, self._namespace, name=name)
+            found = self.cluster.read(kind, self.namespace, name=name)
             if found is not None and (found["metadata"].get("labels") or {}).get(OWNER_UID) != uid:
                 raise Refused(f"{kind} {name} is there and is not this job's: delete it or rename the job.") from error
 
