@@ -21,8 +21,9 @@ LIMIT_FAST := 120
 LIMIT_TRAINER := 900
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500
+LIMIT_HELM := 300
 
-.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-cluster test-demo demo clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-cluster test-helm test-demo demo package-chart clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -43,10 +44,11 @@ init: .venv/.synced ## make the environment (venv, locked packages)
 
 base: .venv-base/.synced ## make the light environment, without torch
 
-generate: init ## write the CRDs and reference docs from the contract
+generate: init ## write the CRDs and reference docs from the contract, and the chart's table of values
 	$(BIN)/python -m llava_contract.crd crds
 	$(BIN)/python -m llava_contract.crd helm/llava-operator/files/crds
 	$(BIN)/python -m llava_contract.reference docs/reference
+	$(BIN)/python helm/values_table.py helm/llava-operator
 
 lint: init
 	$(BIN)/ruff check .
@@ -75,6 +77,12 @@ test-trainer: init ## the trainer, with torch on the CPU
 
 test-cluster: init examples/tiny/data/.made ## the product on the cluster that KUBECONFIG names, else on one from the kit
 	.ci/with-cluster timeout $(LIMIT_CLUSTER) $(BIN)/pytest -n 3 --dist loadfile tests/cluster
+
+test-helm: init ## the chart, where helm is on the PATH or named by HELM
+	timeout $(LIMIT_HELM) $(BIN)/pytest -n 2 tests/helm
+
+package-chart: ## the chart as one file in dist/
+	helm package helm/llava-operator --destination dist
 
 examples/tiny/data/.made: examples/tiny/make_data.py examples/tiny/scenes.py examples/tiny/wording.py | .venv/.synced
 	$(BIN)/python examples/tiny/make_data.py

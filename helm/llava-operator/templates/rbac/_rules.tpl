@@ -29,7 +29,7 @@
 - apiGroups: [""]
   resources: [podtemplates]
   verbs: [create]
-# Whether a namespace enforces the level of Pod Security that the answer warns of.
+# A namespace's labels say whether Pod Security keeps those pods out.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
