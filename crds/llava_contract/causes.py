@@ -84,12 +84,15 @@ KILLED: Final = Cause(
 TERMINATED: Final = Cause(
     143, "Terminated", Retry.FREE, "The process was asked to leave (SIGTERM), as in a drain or preemption."
 )
+INCOMPLETE: Final = Cause(
+    -2, "GangIncomplete", Retry.FREE, "Make room for all pods of the gang at once, or ask for fewer workers."
+)
 LOST: Final = Cause(-1, "Lost", Retry.COUNTED, "The process vanished and left no evidence.")
 
 CAUSES: Final = (
     SUCCEEDED, UNEXPECTED, USAGE, INVALID_SPEC, WRONG_TEMPLATE, BAD_DATA, MISSING_INPUT, FORBIDDEN, UNWRITABLE,
     NO_SPACE, WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS,
-    DEADLINE, BELOW_MINIMUM, INTERRUPTED, KILLED, TERMINATED, LOST,
+    DEADLINE, BELOW_MINIMUM, INTERRUPTED, KILLED, TERMINATED, LOST, INCOMPLETE,
 )  # fmt: skip
 
 _BY_EXIT_CODE: Final = MappingProxyType({cause.exit_code: cause for cause in CAUSES})

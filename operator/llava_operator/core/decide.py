@@ -12,6 +12,7 @@ from llava_operator.core.policies.expiry import expire
 from llava_operator.core.policies.failure import restart_or_fail
 from llava_operator.core.policies.gate import refuse_low_score
 from llava_operator.core.policies.hang import restart_hung
+from llava_operator.core.policies.incomplete import give_back
 from llava_operator.core.policies.leftover import stop_leftovers
 from llava_operator.core.policies.patience import back_off, wait_for_attempt
 from llava_operator.core.policies.suspension import suspend
@@ -27,6 +28,7 @@ POLICIES: Final[tuple[Callable[[Situation], Decision | None], ...]] = (
     expire,
     restart_or_fail,
     restart_hung,
+    give_back,
     wait_for_attempt,
     back_off,
     refuse_low_score,

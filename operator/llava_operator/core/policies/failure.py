@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from llava_contract.causes import LOST, Cause, Retry, by_exit_code
+from llava_contract.causes import INCOMPLETE, INFRASTRUCTURE, LOST, Cause, Retry, by_exit_code
 from llava_contract.v1alpha1.status import AttemptRecord, StageState, StageStatus
 from llava_operator.core.decision import Decision, Fail, RestartStage, Situation
 from llava_operator.core.observe import AttemptState, ObservedAttempt
@@ -25,7 +25,11 @@ def restart_or_fail(situation: Situation) -> Decision | None:
         return answer_failure(situation, LOST, message="The attempt is gone and left no evidence.")
     if attempt is not None and attempt.state is AttemptState.FAILED:
         assert attempt.exit_code is not None, f"{attempt.child} failed without an exit code"
-        return answer_failure(situation, by_exit_code(attempt.exit_code), message=_sentence(attempt))
+        cause = by_exit_code(attempt.exit_code)
+        if cause is INFRASTRUCTURE and stage.waiting is not None:
+            # It waited in vain for pods that could not start.
+            cause = INCOMPLETE
+        return answer_failure(situation, cause, message=_sentence(attempt))
     return None
 
 

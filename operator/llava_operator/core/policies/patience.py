@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import takewhile
 
+from llava_contract import causes
 from llava_contract.conditions import ConditionType
 from llava_contract.v1alpha1.status import StageState, StageStatus
 from llava_operator.core.conditions import find_condition
 from llava_operator.core.decision import Decision, Situation, Wait
 from llava_operator.core.observe import AttemptState
+from llava_operator.core.policies.incomplete import gives_back_at
 from llava_operator.core.waiting import news_at
 
 __all__ = ["back_off", "wait_for_attempt"]
 
 _FIRST_DELAY_S = 10
 _MAX_DELAY_S = 300
+_FIRST_ROOM_DELAY_S = 60
+_MAX_ROOM_DELAY_S = 1800
+"""For a gang that gave its places back: others shall have the time to take them, and to finish."""
 
 
 def wait_for_attempt(situation: Situation) -> Decision | None:
@@ -23,12 +28,17 @@ def wait_for_attempt(situation: Situation) -> Decision | None:
     attempt, stage = situation.attempt, situation.stage
     if attempt is None or stage is None or situation.wanted_child is None:
         return None
-    is_alive = attempt.state in (AttemptState.PENDING, AttemptState.RUNNING)
-    return Wait(news_at(stage.waiting, attempt.waiting)) if is_alive else None
+    if attempt.state not in (AttemptState.PENDING, AttemptState.RUNNING):
+        return None
+    times = (news_at(stage.waiting, attempt.waiting), gives_back_at(situation))
+    return Wait(min((time for time in times if time is not None), default=None))
 
 
 def back_off(situation: Situation) -> Decision | None:
-    """Wait before another restart of a stage that gets nowhere: 0, 10, 20, 40 ... at most 300 s after the failure."""
+    """Wait before another restart of a stage that gets nowhere: 0, 10, 20, 40 ... at most 300 s after the failure.
+
+    A gang that gave its places back waits 60, 120, 240 ... at most 1800 s.
+    """
     stage = situation.stage
     failed = find_condition(situation.status.conditions, ConditionType.RESTARTING)
     if stage is None or failed is None or stage.state is not StageState.RESTARTING:
@@ -38,7 +48,10 @@ def back_off(situation: Situation) -> Decision | None:
 
 
 def _delay_s(stage: StageStatus) -> int:
-    """Count the latest attempts that ended at one checkpoint: the first restart costs no wait, each more doubles it."""
-    last = stage.history[-1]
-    num_vain = sum(1 for _ in takewhile(lambda r: r.checkpoint_step == last.checkpoint_step, reversed(stage.history)))
+    """Double the wait with each latest attempt that found no room, or that ended at one checkpoint."""
+    is_incomplete = [record.reason == causes.INCOMPLETE.reason for record in reversed(stage.history)]
+    if num_incomplete := sum(1 for _ in takewhile(bool, is_incomplete)):
+        return min(_MAX_ROOM_DELAY_S, _FIRST_ROOM_DELAY_S << (num_incomplete - 1))
+    began = [record for record in reversed(stage.history) if record.reason != causes.INCOMPLETE.reason]
+    num_vain = sum(1 for _ in takewhile(lambda record: record.checkpoint_step == began[0].checkpoint_step, began))
     return 0 if num_vain == 1 else min(_MAX_DELAY_S, _FIRST_DELAY_S << (num_vain - 2))
