@@ -55,10 +55,12 @@ class ClusterResources:
         self,
         cluster: ResourceCalls,
         *,
+        renew: Callable[[Key], bool] = lambda _: False,
         identity: str = "llava-operator",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._cluster, self._identity, self._clock = cluster, identity, clock
+        """`renew` asks anew for what `cluster` remembers; one that remembers nothing has nothing to renew."""
+        self._cluster, self._renew, self._identity, self._clock = cluster, renew, identity, clock
 
     def get(self, key: Key) -> Job | None:
         """Read the job; None when there is none, it is being deleted, or its spec is refused, as status then says."""
@@ -81,6 +83,10 @@ class ClusterResources:
             version=meta["resourceVersion"],
         )
 
+    def renew(self, key: Key) -> bool:
+        """Ask anew for the job and its attempts."""
+        return self._renew(key)
+
     def patch_status(self, job: Job, status: JobStatus) -> None:
         """Write what changed in the status of the job that was read; Conflict when somebody wrote in between."""
         self._write(job.key, job.status, status, version=job.version)
@@ -98,6 +104,8 @@ class ClusterResources:
             word = Word(ConditionType.READY, reason, str(error))
             after = held_up(job.status, word, generation=generation, now=now)
         self.patch_status(job, after)
+        if isinstance(error, SpecRefused):
+            self._tell(job.key, job.uid, refusal_event(job.status, str(error)))
 
     def emit(self, job: Job, event: Event) -> None:
         """Create an Event about the job, but for routine; one that cannot be written is lost."""

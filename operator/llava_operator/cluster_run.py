@@ -8,30 +8,33 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from http.server import ThreadingHTTPServer
 from types import FrameType
 from typing import Final
 
 from llava_contract import causes
 from llava_contract.run import JobKind
-from llava_operator.backends.pytorchjob import Family, PyTorchJobBackend
+from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.bell import Bell
+from llava_operator.census import Census
 from llava_operator.cluster_lease import ClusterLease
 from llava_operator.cluster_resources import ClusterResources
 from llava_operator.core.decision import Decision, Rest
-from llava_operator.core.job import Job, Key
+from llava_operator.core.job import Key
 from llava_operator.errors import InvalidSpec, Refused, SpecRefused
 from llava_operator.health import serve
-from llava_operator.kube import Cluster, connect
+from llava_operator.kube import connect
 from llava_operator.lease import Fence, LeaseLoop
 from llava_operator.looking import Looks
 from llava_operator.metrics import Metrics
+from llava_operator.readings import Readings
 from llava_operator.reconcile import reconcile
+from llava_operator.remembered import Remembered
 from llava_operator.settings import Settings
-from llava_operator.store import Kind, Store, Stored
+from llava_operator.store import Store
 from llava_operator.watch import watch
 from llava_operator.workqueue import WorkQueue, start_workers
 
@@ -71,12 +74,17 @@ class _Process:
         self._fence = Fence(time.monotonic)
         self._store = Store(time.monotonic)
         self._queue: WorkQueue[Key] = WorkQueue(time.monotonic)
+        self._readings = Readings(self._queue.add, time.monotonic)
         self._stop = threading.Event()
         self._broken = threading.Event()
         self._is_listed = False
         self._is_leading = False
         times = settings.lease_times
         self._cluster = connect(request_timeout_s=times.request_timeout_s, may_write=self._fence.check)
+        # The next look shall not decide from what this one has changed; the watch comes a moment later.
+        self._cluster = replace(self._cluster, on_written=self._store.learn)
+        self._memory = Remembered(self._cluster, self._store)
+        self._census = Census(self._cluster, self._store, namespaces=settings.namespaces, every_s=settings.resync_s)
         unfenced = connect(request_timeout_s=times.request_timeout_s)
         lease = ClusterLease(unfenced, settings.own_namespace, name=settings.lease_name, times=times)
         self._lease = LeaseLoop(lease, self._fence, identity=settings.identity, clock=time.monotonic, times=times)
@@ -90,7 +98,9 @@ class _Process:
         _LOG.info("started", extra={"told": {"identity": self._settings.identity, "port": self._server.server_port}})
         looks = Looks(self._queue, self._look, tally=self._metrics, resync_s=self._settings.resync_s)
         self._threads = start_workers(self._queue, looks, count=self._settings.num_workers)
+        self._readings.start()
         self._guarded("watch", self._watch)
+        self._guarded("census", lambda: self._census.run(self._stop, self._wake))
         self._beating = self._guarded(
             "lease", lambda: self._lease.run(self._stop, on_lead=self._on_lead, on_loss=_exit_at_once)
         )
@@ -103,6 +113,7 @@ class _Process:
     def leave(self) -> int:
         """Finish what is being looked at, give the lease back, and say with which code to exit."""
         self._queue.close()
+        self._readings.close()
         for thread in self._threads:
             thread.join(_LEAVE_S)
         self._stop.set()
@@ -122,6 +133,7 @@ class _Process:
 
     def _on_listed(self) -> None:
         self._is_listed = True
+        self._census.ask()
         self._open_when_ready()
 
     def _on_lead(self) -> None:
@@ -134,15 +146,18 @@ class _Process:
         if self._is_listed and self._is_leading:
             self._queue.open()
 
-    def _look(self, key: Key) -> Decision:
-        known = self._store.uids(key)
-        resources = ClusterResources(self._cluster, identity=self._settings.identity)
+    def _look(self, key: Key) -> Decision | None:
+        memory = self._memory
+        resources = ClusterResources(memory, renew=memory.renew, identity=self._settings.identity)
         backend = PyTorchJobBackend(
             self._cluster,
             key.namespace,
             settings=PodSettings(image=self._settings.trainer_image),
-            children=partial(_family, self._store, self._cluster),
+            children=memory.family,
+            progress=self._readings,
         )
+        if self._store.is_doubted(key):
+            memory.renew(key)
         try:
             decision = reconcile(key, resources, backend=backend, now=datetime.now(UTC))
         except SpecRefused as error:
@@ -151,9 +166,9 @@ class _Process:
         except (InvalidSpec, Refused) as error:
             resources.refuse(key, error)
             raise
-        if isinstance(decision, Rest) and self._cluster.read(key.kind.plural, key.namespace, name=key.name) is None:
-            for uid in known:
-                self._store.forget(uid)
+        if self._store.job(key) is None:
+            self._readings.forget(key)
+            return None
         return decision
 
     def _problem(self) -> str | None:
@@ -184,16 +199,3 @@ def _exit_at_once(reason: str) -> None:
     _LOG.error("leadership is lost", extra={"told": {"reason": reason}})
     logging.shutdown()
     os._exit(causes.INFRASTRUCTURE.exit_code)
-
-
-def _family(store: Store, cluster: Cluster, job: Job) -> Family:
-    """See the job's children live, and what departed pods said last."""
-    for kind in (Kind.PYTORCH_JOB, Kind.POD):
-        live = partial(cluster.list_owned, kind.value, job.key.namespace, owner_uid=job.uid)
-        store.refresh(kind, job.uid, live=live)
-
-    def bodies(found: list[Stored]) -> tuple[dict[str, object], ...]:
-        return tuple(dict(stored.body) for stored in found)
-
-    jobs, pods = (store.children(kind, job.uid) for kind in (Kind.PYTORCH_JOB, Kind.POD))
-    return Family(bodies(jobs), bodies(pods), bodies(store.departed(Kind.POD, job.uid)))

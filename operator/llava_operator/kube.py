@@ -94,7 +94,7 @@ class Cluster:
         while True:
             page = replace(self, accept=_METADATA)._call("GET", _path(kind, namespace), query=query)
             assert page is not None, "a list has a body"
-            yield from page["items"]
+            yield from page["items"] or ()
             if not (more := page["metadata"].get("continue")):
                 return
             query = {**query, "continue": more}

@@ -26,8 +26,8 @@ from llava_operator.workqueue import WorkQueue
 
 __all__ = ["Look", "Looks", "Tally", "described", "next_look_s"]
 
-Look = Callable[[Key], Decision]
-"""Reconciles a key; raises OperatorError."""
+Look = Callable[[Key], Decision | None]
+"""Reconciles a key; None when there is no such job. Raises OperatorError."""
 
 _LOG: Final = logging.getLogger("llava_operator")
 _STOPPING_LOOK_S: Final = 5.0
@@ -71,6 +71,9 @@ class Looks:
             _LOG.error("reconcile broke", exc_info=error, extra={"told": _names(key)})
             self._failed(key, error)
         else:
+            if decision is None:
+                self._queue.finish(key)
+                return
             self._tally.decided(type(decision).__name__)
             if said := described(decision):
                 _LOG.info(type(decision).__name__, extra={"told": {**_names(key), **said}})

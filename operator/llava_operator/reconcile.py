@@ -5,7 +5,7 @@ Everything follows from what exists now; a process that dies between any two lin
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -36,22 +36,45 @@ __all__ = ["reconcile"]
 
 def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime) -> Decision:
     """Bring the job one decision further and say which; Wait and Rest mean that there is nothing to do at once."""
+    step = _foresee(key, resources, backend=backend, now=now)
+    # What is remembered is good enough to wait on, and never to act on.
+    if step is not None and _is_act(step.decision) and resources.renew(key):
+        step = _foresee(key, resources, backend=backend, now=now)
+    if step is None:
+        return Rest()
+    if isinstance(step.decision, StartAttempt) and not any(stage.attempt for stage in step.job.status.stages):
+        # Nothing is named before it is known that the pods of every stage would be taken.
+        backend.admit(_attempt(step.decision, step.intended), plan_job(step.job))
+    if step.intended.status != step.job.status:
+        resources.patch_status(step.job, step.intended.status)
+    _act(step.decision, step.intended, backend)
+    if event := event_of(step.decision, step.job.status):
+        resources.emit(step.job, event)
+    return step.decision
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is decided about a job, and the job as it shall be written."""
+
+    job: Job
+    decision: Decision
+    intended: Job
+
+
+def _foresee(key: Key, resources: Resources, *, backend: Backend, now: datetime) -> _Step | None:
     job = resources.get(key)
     if job is None:
-        return Rest()
+        return None
     observed, plan = backend.observe(job), plan_job(job)
     seen = latched(job.status, plan, observed=observed, now=now)
     decision = decide(Situation(plan, seen, observed, now))
-    intended = replace(job, status=applied(seen, decision, plan=plan, now=now))
-    if isinstance(decision, StartAttempt) and not any(stage.attempt for stage in job.status.stages):
-        # Nothing is named before it is known that the pods of every stage would be taken.
-        backend.admit(_attempt(decision, intended), plan)
-    if intended.status != job.status:
-        resources.patch_status(job, intended.status)
-    _act(decision, intended, backend)
-    if event := event_of(decision, job.status):
-        resources.emit(job, event)
-    return decision
+    return _Step(job, decision, replace(job, status=applied(seen, decision, plan=plan, now=now)))
+
+
+def _is_act(decision: Decision) -> bool:
+    """Whether attempts are started or ended; a success is told by what does not become untrue."""
+    return isinstance(decision, StartAttempt | StopAttempt | RestartStage | Suspend | Fail)
 
 
 def _act(decision: Decision, job: Job, backend: Backend) -> None:

@@ -18,6 +18,10 @@ class Resources(Protocol):
         """Read the job; None when there is none or it is being deleted."""
         ...
 
+    def renew(self, key: Key) -> bool:
+        """Ask anew for the job and its attempts; False where nothing is remembered and every answer is fresh."""
+        ...
+
     def patch_status(self, job: Job, status: JobStatus) -> None:
         """Replace the status of the job that was read."""
         ...

@@ -1,7 +1,7 @@
 """What the watches have shown so far: the latest body of each object, last words of those that went, what was listed.
 
-A watch loses deletions when it has to list anew. Nothing here is therefore believed before an act: `refresh` takes a
-live list, and what is missing from it departs as if its deletion had been seen.
+A watch loses deletions when it has to list anew. What is here is therefore good enough to wait on and never to act on:
+`refresh` takes a live list, and what is missing from it departs as if its deletion had been seen.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class Kind(StrEnum):
     def is_job(self) -> bool:
         """Whether users write it; the others are children."""
         return self in _JOB_KINDS
+
+    def key(self, namespace: str, name: str) -> Key:
+        """Give the key of a user's resource of this kind."""
+        return Key(_JOB_KINDS[self], namespace, name)
 
 
 _JOB_KINDS: Final = {Kind.TRAIN_JOB: JobKind.TRAIN, Kind.EVAL_JOB: JobKind.EVAL}
@@ -80,7 +84,10 @@ class Store:
     _objects: dict[str, Stored] = field(default_factory=dict)
     _family: dict[str, set[str]] = field(default_factory=dict)
     """UIDs by their owner's UID."""
+    _by_key: dict[Key, list[str]] = field(default_factory=dict)
+    """UIDs of users' resources; two under one key when a deletion was missed."""
     _listed: set[Kind] = field(default_factory=set)
+    _doubted: set[Key] = field(default_factory=set)
     _lock: RLock = field(default_factory=RLock)
 
     def mark_listed(self, *kinds: Kind) -> None:
@@ -106,15 +113,20 @@ class Store:
             elif known.departed_at is None and fresh.version >= known.version:
                 self._insert(Stored(kind, with_evidence(known.body, fresh.body)))
 
+    def learn(self, plural: str, body: Body) -> None:
+        """Take the answer to a write, whatever kind it is of."""
+        if plural in set(Kind):
+            self.put(Kind(plural), body)
+
     def remove(self, kind: Kind, body: Body) -> None:
         """Take the last body of a deleted object; a child's is remembered, a job takes its whole family along."""
         gone = Stored(kind, _trimmed(body), departed_at=self.clock())
         with self._lock:
             if kind.is_job:
-                for uid in self._family.pop(gone.uid, set()):
-                    self._objects.pop(uid, None)
+                self._remove_job(gone)
                 return
             if gone.owner not in self._objects:
+                self._drop(gone)
                 return
             known = self._objects.get(gone.uid)
             last = with_evidence(known.body, gone.body) if known else gone.body
@@ -142,6 +154,18 @@ class Store:
         """Give the owner's children that are gone, with what they said last."""
         return [child for child in self._all(kind, owner) if child.departed_at is not None]
 
+    def existing(self, kind: Kind) -> dict[str, Stored]:
+        """Give all that exist of a kind, by UID."""
+        with self._lock:
+            stored = list(self._objects.values())
+        return {one.uid: one for one in stored if one.kind is kind and one.departed_at is None}
+
+    def has_seen(self, uid: str, *, version: int) -> bool:
+        """Whether this version of an object, a later one, or its end has been seen."""
+        with self._lock:
+            stored = self._objects.get(uid)
+        return stored is not None and (stored.departed_at is not None or stored.version >= version)
+
     def owner_key(self, kind: Kind, body: Body) -> Key | None:
         """Tell whose object it is; None when that resource is not known (any more)."""
         if kind.is_job:
@@ -150,10 +174,31 @@ class Store:
             owner = self._objects.get(owner_uid(body))
         return _key(owner) if owner else None
 
+    def job(self, key: Key) -> Stored | None:
+        """Give a user's resource; the one that came last when a deletion was missed."""
+        with self._lock:
+            uids = self._by_key.get(key)
+            return self._objects[uids[-1]] if uids else None
+
     def uids(self, key: Key) -> list[str]:
         """Give the UIDs known under a key: one, or more when a deletion was missed."""
         with self._lock:
-            return [uid for uid, stored in self._objects.items() if stored.kind.is_job and _key(stored) == key]
+            return list(self._by_key.get(key, ()))
+
+    def doubt(self, key: Key) -> None:
+        """Say that what is known of a resource or of its children is old."""
+        with self._lock:
+            self._doubted.add(key)
+
+    def trust(self, key: Key) -> None:
+        """Say that it has been renewed."""
+        with self._lock:
+            self._doubted.discard(key)
+
+    def is_doubted(self, key: Key) -> bool:
+        """Whether a look has to begin with asking anew."""
+        with self._lock:
+            return key in self._doubted
 
     def forget(self, uid: str) -> None:
         """Drop a user's resource that a read found gone."""
@@ -164,7 +209,7 @@ class Store:
     def jobs(self) -> list[Key]:
         """Give the keys of all users' resources."""
         with self._lock:
-            return sorted(_key(stored) for stored in self._objects.values() if stored.kind.is_job)
+            return sorted(self._by_key)
 
     def _all(self, kind: Kind, owner: str) -> list[Stored]:
         with self._lock:
@@ -172,8 +217,24 @@ class Store:
         return sorted((s for s in family if s.kind is kind), key=lambda s: str(s.body["metadata"]["name"]))
 
     def _insert(self, stored: Stored) -> None:
+        if stored.kind.is_job and stored.uid not in self._objects:
+            self._by_key.setdefault(_key(stored), []).append(stored.uid)
         self._objects[stored.uid] = stored
         self._family.setdefault(stored.owner, set()).add(stored.uid)
+
+    def _remove_job(self, gone: Stored) -> None:
+        for uid in self._family.pop(gone.uid, set()):
+            self._objects.pop(uid, None)
+        if left := [uid for uid in self._by_key.pop(_key(gone), []) if uid != gone.uid]:
+            self._by_key[_key(gone)] = left
+
+    def _drop(self, orphan: Stored) -> None:
+        """Forget a child that outlived its owner: nobody asks for its last words."""
+        self._objects.pop(orphan.uid, None)
+        family = self._family.get(orphan.owner, set())
+        family.discard(orphan.uid)
+        if not family:
+            self._family.pop(orphan.owner, None)
 
     def _forget_departed(self, owner: str) -> None:
         family = self._family.get(owner, set())
@@ -211,7 +272,7 @@ def _is_disruption(row: Body) -> bool:
 
 def _key(stored: Stored) -> Key:
     meta = stored.body["metadata"]
-    return Key(_JOB_KINDS[stored.kind], str(meta["namespace"]), str(meta["name"]))
+    return stored.kind.key(str(meta["namespace"]), str(meta["name"]))
 
 
 def _trimmed(body: Body) -> Body:

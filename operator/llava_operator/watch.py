@@ -2,6 +2,7 @@
 
 kopf itself says nothing when a list is complete, but it calls no event handler before all indices are filled. The index
 here keeps nothing: it feeds the store while kinds are being listed, and the first event says that all of them were.
+Nor does it say when it lists a kind anew, which is when deletions go untold: the session that we give it does.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import aiohttp
 import kopf
 
 from llava_operator.core.job import Key
@@ -23,6 +25,9 @@ SERVER_TIMEOUT_S: Final = 240
 """The server ends a watch after this long, and it is begun anew where it ended."""
 _CLIENT_TIMEOUT_S: Final = SERVER_TIMEOUT_S + 30
 _CONNECT_TIMEOUT_S: Final = 10
+_PLURALS: Final = frozenset(kind.value for kind in Kind)
+_CHUNK: Final = 500
+"""Objects that one answer to a list holds: thousands at once would need hundreds of megabytes for a moment."""
 _GROUPS: Final = {
     Kind.TRAIN_JOB: ("llava.dev", "v1alpha1"),
     Kind.EVAL_JOB: ("llava.dev", "v1alpha1"),
@@ -41,12 +46,14 @@ def watch(
 ) -> None:
     """Watch until `stop` is set; raises what kopf raises when a watch cannot go on.
 
-    `wake` gets the key of whatever an event belongs to. `on_listed` is called once, when every kind has been listed.
+    `wake` gets the key of whatever an event belongs to. `on_listed` is called when every kind has been listed, and
+    again whenever one of them is being listed anew.
     """
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login)
+    feed = _Feed(store, wake, on_listed)
+    kopf.on.login(registry=registry)(_Login(feed.asked).login)
     for kind in Kind:
-        _register(registry, kind, _Feed(store, wake, on_listed))
+        _register(registry, kind, feed)
     asyncio.run(
         kopf.operator(
             registry=registry,
@@ -81,6 +88,11 @@ class _Feed:
         if owner is not None:
             self._wake(owner)
 
+    def asked(self, plural: str, *, is_watch: bool) -> None:
+        """Notice that a kind was listed anew."""
+        if plural in _PLURALS and not is_watch and self._store.is_complete:
+            self._on_listed()
+
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, feed: _Feed) -> None:
     group, version = _GROUPS[kind]
@@ -94,8 +106,48 @@ def _register(registry: kopf.OperatorRegistry, kind: Kind, feed: _Feed) -> None:
         feed.happened(kind, event)
 
 
-def _login(**known: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+class _Asked(Protocol):
+    """Gets the last word of a URL that was asked for."""
+
+    def __call__(self, plural: str, *, is_watch: bool) -> None: ...
+
+
+class _Login:
+    """Who kopf is to the API server, in sessions whose requests are told to us."""
+
+    def __init__(self, asked: _Asked) -> None:
+        self._asked = asked
+        self._last: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
+
+    async def login(self, **known: Any) -> kopf.AiohttpSession | None:
+        """Make a session; credentials that have not changed get the same one, so that kopf sees that they are spent."""
+        info = kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+        if info is None:
+            return None
+        if self._last is None or self._last[0] != info:
+            self._last = (info, self._session(info))
+        return self._last[1]
+
+    def _session(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+        traces = aiohttp.TraceConfig()
+        traces.on_request_end.append(self._ended)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trust_env=info.trust_env,
+            trace_configs=[traces],
+        )
+        return kopf.AiohttpSession(
+            server=info.server, default_namespace=info.default_namespace, expiration=info.expiration,
+            aiohttp_session=session,
+        )  # fmt: skip
+
+    async def _ended(
+        self, session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestEndParams
+    ) -> None:
+        del session, context
+        self._asked(params.url.name, is_watch="watch" in params.url.query)
 
 
 def _settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
@@ -103,6 +155,7 @@ def _settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # A Role alone cannot list CRDs and namespaces.
     settings.scanning.disabled = is_namespaced
+    settings.watching.chunk_size = _CHUNK
     settings.watching.server_timeout = SERVER_TIMEOUT_S
     settings.watching.client_timeout = _CLIENT_TIMEOUT_S
     settings.watching.connect_timeout = _CONNECT_TIMEOUT_S

@@ -40,12 +40,12 @@ class Tally:
         self.counted.append(error)
 
 
-def look_once(outcome: Decision | Exception) -> tuple[WorkQueue[Key], Clock, Tally]:
+def look_once(outcome: Decision | Exception | None) -> tuple[WorkQueue[Key], Clock, Tally]:
     """Look at a job once, with what its reconcile gives or raises."""
     clock, tally = Clock(), Tally()
     queue: WorkQueue[Key] = WorkQueue(clock)
 
-    def look(key: Key) -> Decision:
+    def look(key: Key) -> Decision | None:
         assert key == KEY
         if isinstance(outcome, Exception):
             raise outcome
@@ -106,3 +106,8 @@ def test_a_line_names_stage_and_attempt() -> None:
 def test_a_line_of_the_log_is_one_line() -> None:
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "two\nlines", (), None)
     assert len(JsonLines().format(record).splitlines()) == 1
+
+
+def test_a_job_that_is_not_there_is_not_looked_at_again() -> None:
+    queue, _, tally = look_once(None)
+    assert (queue.depth(), tally.counted) == (0, [])

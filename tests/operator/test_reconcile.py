@@ -6,10 +6,10 @@ import pytest
 
 from llava_contract.run import JobKind, Stage, TrainTask
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageState
-from llava_operator.core.decision import Rest
+from llava_operator.core.decision import Rest, Wait
 from llava_operator.core.job import Key
 from llava_operator.reconcile import reconcile
-from support.fakes import World
+from support.fakes import RememberingWorld, World
 from support.jobs import NOON, TRAINING
 
 WITH_PROJECTOR = {**TRAINING, "pretrainedProjector": "/made/before"}
@@ -154,3 +154,32 @@ def test_stages_that_the_spec_leaves_out_are_skipped(left_out: dict[str, object]
 def test_a_job_that_is_not_there_rests() -> None:
     world = World()
     assert reconcile(Key(JobKind.TRAIN, "team", "other"), world, backend=world, now=NOON) == Rest()
+
+
+def test_waiting_asks_nobody() -> None:
+    world = RememberingWorld()
+    world.step(), world.see(), world.step()
+    before = world.num_renewed
+    world.see(), world.step()
+    assert (before, world.num_renewed) == (1, 1)
+
+
+def test_a_loss_that_only_memory_knows_is_none() -> None:
+    world = RememberingWorld()
+    world.step(), world.see(), world.step()
+    world.remembered.clear()
+    assert isinstance(world.step(), Wait)
+    assert world.job.status.restarts == 0
+
+
+def test_a_second_attempt_is_never_started_from_memory() -> None:
+    world = RememberingWorld()
+    world.step()
+    world.remembered.clear()
+    world.step()
+    assert sum(line.startswith("start") for line in world.log) == 1
+
+
+def test_a_job_lived_from_memory_ends_as_one_that_is_seen() -> None:
+    world = RememberingWorld(exits=FAILING, steps=STEPS)
+    assert without_times(world.run()) == without_times(failing_world().run())

@@ -149,5 +149,28 @@ def test_a_job_whose_deletion_was_missed_can_be_dropped() -> None:
     assert (made.uids(KEY), made.children(Kind.POD, "job")) == ([], [])
 
 
+def test_a_child_that_outlives_its_owner_is_not_kept() -> None:
+    made = store(pod())
+    made.remove(Kind.TRAIN_JOB, JOB)
+    made.put(Kind.POD, pod(version=3))
+    made.remove(Kind.POD, pod(version=4))
+    assert (made.existing(Kind.POD), made.departed(Kind.POD, "job")) == ({}, [])
+
+
+def test_the_later_of_two_jobs_under_one_name_is_meant() -> None:
+    made = store()
+    made.put(Kind.TRAIN_JOB, {"metadata": {**JOB["metadata"], "uid": "again"}})
+    found = made.job(KEY)
+    assert found is not None
+    assert (found.uid, made.uids(KEY)) == ("again", ["job", "again"])
+
+
+@pytest.mark.parametrize(("plural", "is_kept"), [("pods", True), ("configmaps", False)])
+def test_answers_to_writes_are_learned_where_their_kind_is_watched(plural: str, is_kept: bool) -> None:
+    made = store()
+    made.learn(plural, pod())
+    assert bool(made.children(Kind.POD, "job")) is is_kept
+
+
 def test_large_fields_that_nobody_reads_are_left_out() -> None:
     assert "managedFields" not in store(pod()).children(Kind.POD, "job")[0].body["metadata"]

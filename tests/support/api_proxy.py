@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,19 +97,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.faults.num_lists[kind] = self.faults.num_lists.get(kind, 0) + 1
 
     def _forward(self, kind: str, *, is_watch: bool) -> None:
-        connection = self.upstream.connect()
-        connection.request("GET", self.path, headers={"Accept": "application/json", **self.upstream.headers})
-        answer = connection.getresponse()
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.getheader("Content-Type", "application/json"))
-        self.end_headers()
-        # The end of the connection ends the body; a watch is passed on line by line.
-        for chunk in iter(answer.readline if is_watch else answer.read, b""):
-            if is_watch and kind in self.faults.gap:
-                break
-            self.wfile.write(chunk)
-            self.wfile.flush()
-        connection.close()
+        # Whoever watches may leave at any time.
+        with closing(self.upstream.connect()) as connection, suppress(ConnectionError):
+            accept = self.headers.get("Accept", "application/json")
+            connection.request("GET", self.path, headers={"Accept": accept, **self.upstream.headers})
+            answer = connection.getresponse()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.getheader("Content-Type", "application/json"))
+            self.end_headers()
+            # The end of the connection ends the body; a watch is passed on line by line.
+            for chunk in iter(answer.readline if is_watch else answer.read, b""):
+                if is_watch and kind in self.faults.gap:
+                    break
+                self.wfile.write(chunk)
+                self.wfile.flush()
 
     def _answer_gone(self) -> None:
         self.send_response(200)

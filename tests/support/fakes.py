@@ -59,6 +59,9 @@ class World:
     def get(self, key: Key) -> Job | None:
         return self.job if key == self.job.key else None
 
+    def renew(self, key: Key) -> bool:  # noqa: ARG002  the port gives it
+        return False
+
     def patch_status(self, job: Job, status: JobStatus) -> None:
         self._effect(f"write {status.current_stage} {status.phase}")
         assert job.status == self.job.status, "somebody wrote in between"
@@ -140,3 +143,30 @@ class World:
             raise Crash(what)
         self.num_effects += 1
         self.log.append(what)
+
+
+@dataclass
+class RememberingWorld(World):
+    """The same, seen through a memory that learns only when it is told to."""
+
+    remembered: dict[str, ObservedAttempt] = field(default_factory=dict)
+    num_renewed: int = 0
+
+    def observe(self, job: Job) -> Observed:  # noqa: ARG002  the port gives it
+        return Observed(tuple(self.remembered.values()))
+
+    def renew(self, key: Key) -> bool:  # noqa: ARG002  the port gives it
+        self.num_renewed += 1
+        self.see()
+        return True
+
+    def see(self) -> None:
+        """Bring the memory up to date, as a watch would."""
+        self.remembered = dict(self.attempts)
+
+    def step(self) -> Decision:
+        """Reconcile once; the watch is late by one step."""
+        before = dict(self.attempts)
+        decision = super().step()
+        self.remembered = before
+        return decision
