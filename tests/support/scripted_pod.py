@@ -137,7 +137,7 @@ class Attempt:
         port = os.environ.get("LLAVA_PROGRESS_PORT")
         if port is None or self.node_rank:
             return
-        handler = type("Handler", (ProgressHandler,), {"file": self.progress_file})
+        handler = type("Handler", (ProgressHandler,), {"file": self.progress_file, "uid": self.run["job"]["uid"]})
         server = ProgressServer(("", int(port)), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -218,11 +218,13 @@ class ProgressHandler(BaseHTTPRequestHandler):
     """Serves the progress file."""
 
     file: Path
+    uid: str
 
     def do_GET(self) -> None:
         is_there = self.path == "/progress" and self.file.exists()
         self.send_response(200 if is_there else 404)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Llava-Job-Uid", self.uid)
         self.end_headers()
         self.wfile.write(self.file.read_bytes() if is_there else b"")
 
