@@ -26,6 +26,7 @@ from llava_operator.core.decision import Decision, Rest
 from llava_operator.core.job import Key
 from llava_operator.errors import InvalidSpec, Refused, SpecRefused
 from llava_operator.health import serve
+from llava_operator.kinds import await_kinds
 from llava_operator.kube import connect
 from llava_operator.lease import Fence, LeaseLoop
 from llava_operator.looking import Looks
@@ -35,7 +36,7 @@ from llava_operator.reconcile import reconcile
 from llava_operator.remembered import Remembered
 from llava_operator.settings import Settings
 from llava_operator.store import Store
-from llava_operator.watch import watch
+from llava_operator.watch import Told, watch
 from llava_operator.workqueue import WorkQueue, start_workers
 
 __all__ = ["run_operator"]
@@ -80,15 +81,14 @@ class _Process:
         self._is_listed = False
         self._is_leading = False
         times = settings.lease_times
-        self._cluster = connect(request_timeout_s=times.request_timeout_s, may_write=self._fence.check)
+        self._metrics = Metrics(queue_depth=self._queue.depth, is_leader=lambda: self._lease.is_leader)
+        unfenced = replace(connect(request_timeout_s=times.request_timeout_s), on_asked=self._metrics.asked)
         # The next look shall not decide from what this one has changed; the watch comes a moment later.
-        self._cluster = replace(self._cluster, on_written=self._store.learn)
+        self._cluster = replace(unfenced, may_write=self._fence.check, on_written=self._store.learn)
         self._memory = Remembered(self._cluster, self._store)
         self._census = Census(self._cluster, self._store, namespaces=settings.namespaces, every_s=settings.resync_s)
-        unfenced = connect(request_timeout_s=times.request_timeout_s)
         lease = ClusterLease(unfenced, settings.own_namespace, name=settings.lease_name, times=times)
         self._lease = LeaseLoop(lease, self._fence, identity=settings.identity, clock=time.monotonic, times=times)
-        self._metrics = Metrics(queue_depth=self._queue.depth, is_leader=lambda: self._lease.is_leader)
         self._threads: list[threading.Thread] = []
         self._server: ThreadingHTTPServer | None = None
 
@@ -125,7 +125,10 @@ class _Process:
         return causes.UNEXPECTED.exit_code if self._broken.is_set() else 0
 
     def _watch(self) -> None:
-        watch(self._store, self._wake, namespaces=self._settings.namespaces, stop=self._stop, on_listed=self._on_listed)
+        if not await_kinds(self._cluster, self._stop):
+            return
+        told = Told(self._wake, self._on_listed, self._metrics.asked)
+        watch(self._store, told, namespaces=self._settings.namespaces, stop=self._stop)
 
     def _wake(self, key: Key) -> None:
         if key.kind is JobKind.TRAIN:

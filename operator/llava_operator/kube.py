@@ -18,7 +18,7 @@ from kubernetes import client, config
 
 from llava_operator.errors import AlreadyExists, Conflict, Malformed, OperatorError, Refused, Transient
 
-__all__ = ["PATHS", "Cluster", "connect"]
+__all__ = ["PATHS", "Cluster", "connect", "verb_of"]
 
 Body = dict[str, Any]
 
@@ -74,11 +74,18 @@ class Cluster:
     may_write: Callable[[], None]
     on_written: Callable[[str, Body], None] = lambda _kind, _body: None
     """Gets the kind and the body that each successful write answers with."""
+    on_asked: Callable[[str, str], None] = lambda _verb, _kind: None
+    """Gets the verb and the kind of each request, before it is sent."""
     accept: str = "application/json"
 
     def read(self, kind: str, namespace: str, *, name: str) -> Body | None:
         """Read an object; None when there is none."""
         return self._call("GET", _path(kind, namespace, name), absent_is_none=True)
+
+    def serves(self, kind: str) -> bool:
+        """Say whether the API server knows the kind at all."""
+        found = self._call("GET", f"/{PATHS[kind]}", absent_is_none=True)
+        return found is not None and any(one["name"] == kind for one in found["resources"])
 
     def list_owned(self, kind: str, namespace: str, *, owner_uid: str) -> list[Body]:
         """List what bears the label of the owner, from the server's newest state."""
@@ -166,6 +173,7 @@ class Cluster:
         absent_is_none: bool = False,
     ) -> _Answer | None:
         """Make one request; None is a 404 where that is an answer."""
+        self.on_asked(*verb_of(method, path))
         try:
             response = self.api.call_api(
                 path,
@@ -208,6 +216,17 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
     plural = kind.partition(".")[0]
     where = f"namespaces/{namespace}/" if namespace else ""
     return f"/{PATHS[kind]}/{where}{plural}" + (f"/{name}" if name else "")
+
+
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def verb_of(method: str, path: str) -> tuple[str, str]:
+    """Say with which verb RBAC allows the request, and for which kind; a subresource is a kind of its own."""
+    where, is_namespaced, rest = path.rpartition("/namespaces/")
+    words = rest.split("/")[1:] if is_namespaced else [where.rpartition("/")[2] or path.rpartition("/")[2]]
+    kind = "/".join([*words[:1], *words[2:]]) or "namespaces"
+    return _VERBS.get(method, "list" if len(words) == 1 else "get"), kind
 
 
 def _ours(error: client.ApiException, what: str) -> OperatorError:

@@ -21,6 +21,9 @@ class Metrics:
         self._decisions = Counter("llava_operator_decisions", "Decisions made.", ["decision"], registry=self._registry)
         self._failures = Counter("llava_operator_failures", "Looks that failed.", ["error"], registry=self._registry)
         self._seconds = Histogram("llava_operator_reconcile_seconds", "Time of one look.", registry=self._registry)
+        self._requests = Counter(
+            "llava_operator_api_requests", "Requests to the API server.", ["verb", "kind"], registry=self._registry
+        )
         depth = Gauge("llava_operator_queue_depth", "Keys waiting or looked at.", registry=self._registry)
         depth.set_function(queue_depth)
         leader = Gauge("llava_operator_leader", "1 when this replica leads.", registry=self._registry)
@@ -37,6 +40,10 @@ class Metrics:
     def failed(self, error: str) -> None:
         """Count a look that failed."""
         self._failures.labels(error).inc()
+
+    def asked(self, verb: str, kind: str) -> None:
+        """Count a request to the API server, whatever came of it; verbs are those that RBAC knows."""
+        self._requests.labels(verb, kind).inc()
 
     def text(self) -> bytes:
         """Render them all."""

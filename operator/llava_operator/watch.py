@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -19,7 +20,7 @@ import kopf
 from llava_operator.core.job import Key
 from llava_operator.store import OWNER_UID, Kind, Store
 
-__all__ = ["SERVER_TIMEOUT_S", "watch"]
+__all__ = ["SERVER_TIMEOUT_S", "Told", "watch"]
 
 SERVER_TIMEOUT_S: Final = 240
 """The server ends a watch after this long, and it is begun anew where it ended."""
@@ -36,28 +37,29 @@ _GROUPS: Final = {
 }
 
 
-def watch(
-    store: Store,
-    wake: Callable[[Key], None],
-    *,
-    namespaces: tuple[str, ...],
-    stop: threading.Event,
-    on_listed: Callable[[], None],
-) -> None:
-    """Watch until `stop` is set; raises what kopf raises when a watch cannot go on.
+@dataclass(frozen=True)
+class Told:
+    """Who is told what."""
 
-    `wake` gets the key of whatever an event belongs to. `on_listed` is called when every kind has been listed, and
-    again whenever one of them is being listed anew.
-    """
+    wake: Callable[[Key], None]
+    """The key of whatever an event belongs to."""
+    listed: Callable[[], None]
+    """That every kind has been listed, and again whenever one of them is being listed anew."""
+    asked: Callable[[str, str], None]
+    """The verb and the kind of each request for what is watched."""
+
+
+def watch(store: Store, told: Told, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+    """Watch until `stop` is set; raises what kopf raises when a watch cannot go on."""
     registry = kopf.OperatorRegistry()
-    feed = _Feed(store, wake, on_listed)
+    feed = _Feed(store, told)
     kopf.on.login(registry=registry)(_Login(feed.asked).login)
     for kind in Kind:
         _register(registry, kind, feed)
     asyncio.run(
         kopf.operator(
             registry=registry,
-            settings=_settings(is_namespaced=bool(namespaces)),
+            settings=_settings(),
             clusterwide=not namespaces,
             namespaces=list(namespaces),
             standalone=True,
@@ -69,8 +71,8 @@ def watch(
 class _Feed:
     """What the handlers of all kinds do."""
 
-    def __init__(self, store: Store, wake: Callable[[Key], None], on_listed: Callable[[], None]) -> None:
-        self._store, self._wake, self._on_listed = store, wake, on_listed
+    def __init__(self, store: Store, told: Told) -> None:
+        self._store, self._told = store, told
 
     def exists(self, kind: Kind, body: kopf.Body) -> None:
         """Take what is listed or changed."""
@@ -80,18 +82,20 @@ class _Feed:
         """Take a deletion, and wake the owner."""
         if not self._store.is_complete:
             self._store.mark_listed(*Kind)
-            self._on_listed()
+            self._told.listed()
         body = event["object"]
         owner = self._store.owner_key(kind, body)
         if event["type"] == "DELETED":
             self._store.remove(kind, body)
         if owner is not None:
-            self._wake(owner)
+            self._told.wake(owner)
 
     def asked(self, plural: str, *, is_watch: bool) -> None:
-        """Notice that a kind was listed anew."""
-        if plural in _PLURALS and not is_watch and self._store.is_complete:
-            self._on_listed()
+        """Count a request, and notice that a kind was listed anew."""
+        if plural in _PLURALS:
+            self._told.asked("watch" if is_watch else "list", plural)
+            if not is_watch and self._store.is_complete:
+                self._told.listed()
 
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, feed: _Feed) -> None:
@@ -150,11 +154,11 @@ class _Login:
         self._asked(params.url.name, is_watch="watch" in params.url.query)
 
 
-def _settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
+def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    # A Role alone cannot list CRDs and namespaces.
-    settings.scanning.disabled = is_namespaced
+    # It would want to list and watch CRDs and namespaces, which nobody has to grant us.
+    settings.scanning.disabled = True
     settings.watching.chunk_size = _CHUNK
     settings.watching.server_timeout = SERVER_TIMEOUT_S
     settings.watching.client_timeout = _CLIENT_TIMEOUT_S

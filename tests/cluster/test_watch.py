@@ -21,7 +21,7 @@ from support.eventually import eventually
 from support.tree import ROOT
 
 kubernetes = pytest.importorskip("kubernetes")
-watch = pytest.importorskip("llava_operator.watch").watch
+watching = pytest.importorskip("llava_operator.watch")
 connect = pytest.importorskip("llava_operator.kube").connect
 
 JOB = yaml.safe_load((ROOT / "examples/tiny/llava-finetune.yaml").read_text())
@@ -66,11 +66,12 @@ class Watched:
     def pods(self) -> set[str]:
         return {str(pod.body["metadata"]["name"]) for pod in self.store.children(Kind.POD, self.uid)}
 
+    def listed(self) -> None:
+        self.listed_with.append(len(self.pods()))
+
     def run(self) -> None:
-        watch(
-            self.store, self.woken.put, namespaces=(self.namespace,), stop=self.stop,
-            on_listed=lambda: self.listed_with.append(len(self.pods())),
-        )  # fmt: skip
+        told = watching.Told(self.woken.put, self.listed, lambda *_: None)
+        watching.watch(self.store, told, namespaces=(self.namespace,), stop=self.stop)
 
 
 @pytest.fixture
