@@ -26,6 +26,8 @@ from support.tree import ROOT
 
 EXAMPLE = ROOT / "examples/tiny/llava-finetune.yaml"
 WHOLE_JOB_S = 900
+LOOK_S = 2.0
+"""Each look starts a kubectl, and the cores have a model to train."""
 STAGES = ("prepare", "pretrain", "finetune", "convert", "evaluate")
 KILL_A_RANK = (
     "for p in /proc/[0-9]*; do "
@@ -137,18 +139,22 @@ def rough_job() -> str:
 
 
 def suspend_and_resume(flow: Flow) -> None:
-    eventually(lambda: "checkpoint of step 60 committed" in flow.log("rough", "pretrain"), within_s=WHOLE_JOB_S)
+    eventually(
+        lambda: "checkpoint of step 60 committed" in flow.log("rough", "pretrain"), within_s=WHOLE_JOB_S, every_s=LOOK_S
+    )
     flow.suspend("rough", True)
-    eventually(lambda: flow.job("rough")["status"]["phase"] == "Suspended")
-    eventually(lambda: flow.pods("rough", "pretrain") == [], within_s=150)
+    eventually(lambda: flow.job("rough")["status"]["phase"] == "Suspended", every_s=LOOK_S)
+    eventually(lambda: flow.pods("rough", "pretrain") == [], within_s=150, every_s=LOOK_S)
     flow.suspend("rough", False)
 
 
 def lose_a_rank(flow: Flow) -> None:
-    eventually(lambda: "checkpoint of step 60 committed" in flow.log("rough", "finetune"), within_s=WHOLE_JOB_S)
+    eventually(
+        lambda: "checkpoint of step 60 committed" in flow.log("rough", "finetune"), within_s=WHOLE_JOB_S, every_s=LOOK_S
+    )
     victim = flow.pods("rough", "finetune")[-1]["metadata"]["name"]
     flow.kubectl("exec", victim, "--container", "pytorch", "--", "sh", "-c", KILL_A_RANK)
-    eventually(lambda: flow.stage("rough", "finetune").get("restarts") == 1, within_s=60)
+    eventually(lambda: flow.stage("rough", "finetune").get("restarts") == 1, within_s=60, every_s=LOOK_S)
 
 
 def test_the_example_succeeds_on_a_cluster_as_it_is(flow: Flow) -> None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 
-def eventually(claim: Callable[[], bool], *, within_s: float = 30.0) -> None:
+def eventually(claim: Callable[[], bool], *, within_s: float = 30.0, every_s: float = 0.05) -> None:
     """Look again and again; a claim that stays false fails the test."""
     until = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < until, f"not true within {within_s:g} s"
-        threading.Event().wait(0.05)
+        threading.Event().wait(every_s)
