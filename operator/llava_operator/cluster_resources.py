@@ -21,7 +21,7 @@ from llava_contract.validate import validate_body
 from llava_operator.core.conditions import Word
 from llava_operator.core.events import Event, refusal_event
 from llava_operator.core.job import Job, Key
-from llava_operator.core.status import forgiven, held_up, spec_refused
+from llava_operator.core.status import held_up, spec_refused
 from llava_operator.errors import InvalidSpec, OperatorError, SpecRefused
 
 __all__ = ["ClusterResources", "ResourceCalls", "merge_patch"]
@@ -79,7 +79,7 @@ class ClusterResources:
             uid=meta["uid"],
             generation=meta["generation"],
             spec=spec,
-            status=forgiven(status),
+            status=status,
             version=meta["resourceVersion"],
         )
 

@@ -10,6 +10,9 @@ from llava_contract.v1alpha1.status import Condition, JobStatus, Phase, StageSta
 from llava_operator.cluster_resources import ClusterResources, merge_patch
 from llava_operator.core.events import Event
 from llava_operator.core.job import Job
+from llava_operator.core.observe import Observed
+from llava_operator.core.plan import plan_job
+from llava_operator.core.status import latched
 from llava_operator.errors import Conflict, InvalidSpec, Refused, SpecRefused
 from support.fake_cluster import FakeCluster, merged
 from support.jobs import KEY, NOON
@@ -84,7 +87,9 @@ def test_a_mended_spec_is_a_job_again() -> None:
     fake = cluster({"spec.recipe": "no-such-recipe"})
     resources(fake).get(KEY)
     del fake.objects[KIND, "demo"]["spec"]["recipe"]
-    assert read(fake).status.phase is Phase.PENDING
+    job = read(fake)
+    resources(fake).patch_status(job, latched(job.status, plan_job(job), observed=Observed(), now=NOON))
+    assert (status_of(fake).phase, condition_of(fake, "Failed").reason) == (Phase.PENDING, "GoesOn")
 
 
 def test_only_what_changed_is_written() -> None:
@@ -169,4 +174,5 @@ def test_a_spec_that_no_pod_can_carry_out_fails_until_it_is_mended() -> None:
     resources(fake).refuse(KEY, SpecRefused("unknown field"))
     failed = condition_of(fake, "Failed")
     assert (status_of(fake).phase, failed.reason, failed.message) == (Phase.FAILED, "SpecRefused", "unknown field")
-    assert read(fake).status.phase is Phase.PENDING
+    job = read(fake)
+    assert latched(job.status, plan_job(job), observed=Observed(), now=NOON).phase is Phase.PENDING

@@ -38,7 +38,7 @@ from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import Plan
 from llava_operator.core.waiting import still_waiting
 
-__all__ = ["applied", "forgiven", "held_up", "latched", "reopened", "spec_refused"]
+__all__ = ["applied", "held_up", "latched", "reopened", "spec_refused"]
 
 _OVER: Final = (Phase.SUCCEEDED, Phase.FAILED)
 _AFTERWARDS: Final = " (The spec was edited afterwards, which changes nothing: create another job.)"
@@ -48,6 +48,7 @@ _OF_NO_ATTEMPT: Final = (Reason.SPEC_REFUSED, Reason.SPEC_INCOMPLETE, Reason.REF
 
 def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime) -> JobStatus:
     """Write down what was seen: every planned stage, commits of the attempts, and the progress of a running one."""
+    status = _forgiven(status)
     words = _edited(status, plan.generation)
     stages = [_with_commit(stage, observed.child(stage.job_name)) for stage in _planned_stages(status, plan)]
     current = status.current_stage if any(stage.name == status.current_stage for stage in stages) else None
@@ -87,6 +88,7 @@ def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime)
 
 def held_up(status: JobStatus, word: Word, *, generation: int, now: datetime) -> JobStatus:
     """Say what keeps the next step from being taken; what runs goes on."""
+    status = _forgiven(status)
     phase = Phase.PENDING if status.phase is Phase.RESTARTING else status.phase
     return _told(status.model_copy(update={"phase": phase}), [word], generation=generation, now=now)
 
@@ -103,7 +105,7 @@ def spec_refused(status: JobStatus, why: str, *, generation: int, now: datetime)
     return _told(status, words, generation=generation, now=now)
 
 
-def forgiven(status: JobStatus) -> JobStatus:
+def _forgiven(status: JobStatus) -> JobStatus:
     """Let a job go on whose spec was refused and is valid now."""
     return status.model_copy(update={"phase": Phase.PENDING}) if _is_spec_refused(status) else status
 
