@@ -117,3 +117,13 @@ def test_nowhere_to_go_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(Refused, match="KUBECONFIG"):
         kube.connect()
+
+
+@pytest.mark.parametrize("kind", ["pods", "llavatrainjobs", "pytorchjobs"])
+def test_a_kind_that_is_installed_is_served(cluster: Any, crds: None, kubeflow: None, kind: str) -> None:  # noqa: ARG001
+    assert cluster.serves(kind)
+
+
+def test_a_kind_of_a_group_that_nobody_serves_is_absent(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube, "PATHS", {"nothings": "apis/nobody.example/v1", "ghosts": "api/v1"})
+    assert [cluster.serves(kind) for kind in ("nothings", "ghosts")] == [False, False]
