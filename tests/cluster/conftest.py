@@ -43,8 +43,8 @@ def crds(client: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def kubeflow(client: Any) -> None:
-    """PyTorchJobs; where no Training Operator has brought them, a kind that takes any spec and does nothing."""
+def kubeflow_kind() -> dict[str, Any]:
+    """A kind that takes any PyTorchJob and does nothing, for where no Training Operator has brought its own."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
@@ -53,7 +53,13 @@ def kubeflow(client: Any) -> None:
     names = {"kind": "PyTorchJob", "listKind": "PyTorchJobList", "plural": "pytorchjobs", "singular": "pytorchjob"}
     spec = {"group": "kubeflow.org", "scope": "Namespaced", "names": names, "versions": [version]}
     kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
-    install(client, {**kind, "metadata": {"name": "pytorchjobs.kubeflow.org"}, "spec": spec})
+    return {**kind, "metadata": {"name": "pytorchjobs.kubeflow.org"}, "spec": spec}
+
+
+@pytest.fixture(scope="session")
+def kubeflow(client: Any, kubeflow_kind: dict[str, Any]) -> None:
+    """PyTorchJobs, whoever has brought them."""
+    install(client, kubeflow_kind)
 
 
 def install(client: Any, definition: dict[str, Any]) -> None:
