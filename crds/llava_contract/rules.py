@@ -185,6 +185,21 @@ ONE_MODEL: Final = Rule(
 )
 
 
+def _is_s3_or_needs_no_server(model: EvaluatedModel) -> bool:
+    return (model.uri or "").startswith("s3://") or not model.names_server
+
+
+MODEL_S3_SETTINGS: Final = Rule(
+    "model-s3-settings",
+    "(has(self.uri) && self.uri.startsWith('s3://')) || !(has(self.endpoint) || has(self.region) "
+    "|| has(self.credentialsSecretName) || self.pathStyle)",
+    _is_s3_or_needs_no_server,
+    "endpoint, region, pathStyle and credentialsSecretName need a uri that starts with s3://; "
+    "the model of a trainJobName is read with the settings of that job's storage",
+    ("uri",),
+)
+
+
 def _trains_something(spec: LlavaTrainJobSpec) -> bool:
     return spec.recipe is not None or spec.pretrain is not None or spec.finetune is not None
 

@@ -19,12 +19,28 @@ from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
 
 __all__ = [
-    "CACHE_DIR_ENV", "ConvertTask", "EvaluateTask", "JobKind", "JobRef", "ModelParts", "PrepareTask",
-    "PreparedSetConfig", "RunConfig", "Stage", "StorageTarget", "TrainTask",
+    "CACHE_DIR_ENV",
+    "MODEL_ENV_PREFIX",
+    "ConvertTask",
+    "EvaluateTask",
+    "JobKind",
+    "JobRef",
+    "ModelParts",
+    "ModelStorage",
+    "PrepareTask",
+    "PreparedSetConfig",
+    "RunConfig",
+    "Stage",
+    "StorageTarget",
+    "TrainTask",
 ]  # fmt: skip
 
 CACHE_DIR_ENV = "LLAVA_CACHE_DIR"
 """Names the folder where copies of weights, data and checkpoints from s3:// lie; it may outlive attempts."""
+
+
+MODEL_ENV_PREFIX = "LLAVA_MODEL_"
+"""Precedes AWS_ACCESS_KEY_ID and its like where a model is read with other credentials than the job's storage."""
 
 
 class Stage(StrEnum):
@@ -65,6 +81,13 @@ class StorageTarget(Schema):
     endpoint: str | None = None
     region: str | None = None
     path_style: bool = False
+
+
+class ModelStorage(StorageTarget):
+    """Where a model lies that another job made."""
+
+    env_prefix: str
+    """What precedes the names of the environment variables with its credentials; empty: those of the job's storage."""
 
 
 class ModelParts(Schema):
@@ -147,6 +170,8 @@ class EvaluateTask(Schema):
 
     kind: Literal["evaluate"] = "evaluate"
     model_uri: Uri
+    model_storage: ModelStorage | None = None
+    """None: the model is reached as the job's storage is."""
     prompt_template: str | None
     """None: the template that the export's own metadata names."""
     benchmarks: list[BenchmarkSource]

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from llava_contract import recipes
@@ -20,10 +20,11 @@ from llava_contract.crd import GROUP, RESOURCES, VERSION, Resource, schema_of
 from llava_contract.jobfile import Document, FieldPath, read_documents, spell
 from llava_contract.problems import InvalidJob, Problem
 from llava_contract.schema import SHAPE_ONLY, Schema, broken_rules, unchecked
-from llava_contract.v1alpha1 import LlavaTrainJob
+from llava_contract.v1alpha1 import Job, JobSpec, LlavaTrainJob, LlavaTrainJobSpec
 
-__all__ = ["load_train_job", "validate_body", "validate_file"]
+__all__ = ["effective_spec", "load_job", "read_job", "validate_body", "validate_file"]
 
+_JOB: Final[TypeAdapter[Job]] = TypeAdapter(Job)
 _KINDS: Final = {resource.kind: resource for resource in RESOURCES}
 
 _SAYINGS: Final = {
@@ -63,14 +64,24 @@ def validate_file(path: Path) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def load_train_job(path: Path) -> LlavaTrainJob:
-    """The one LlavaTrainJob of a file; raises InvalidJob with every problem, or MissingJobFile."""
+def load_job(path: Path) -> Job:
+    """The one job of a file, of either kind; raises InvalidJob with every problem, or MissingJobFile."""
     if problems := validate_file(path):
         raise InvalidJob(problems, str(path))
-    bodies = [document.body for document in read_documents(path) if document.body.get("kind") == "LlavaTrainJob"]
+    bodies = [document.body for document in read_documents(path) if _is_ours(document.body)]
     if len(bodies) != 1:
-        raise InvalidJob([Problem("", f"holds {len(bodies)} LlavaTrainJobs; write exactly one")], str(path))
-    return LlavaTrainJob.model_validate(bodies[0])
+        raise InvalidJob([Problem("", f"holds {len(bodies)} jobs; write exactly one")], str(path))
+    return read_job(bodies[0])
+
+
+def read_job(body: Any) -> Job:
+    """A job of either kind from a body; raises ValidationError."""
+    return _JOB.validate_python(body)
+
+
+def effective_spec(spec: JobSpec) -> JobSpec:
+    """The spec with its recipe applied; no recipe speaks of evaluations. Raises InvalidJob for what is missing."""
+    return recipes.effective(spec) if isinstance(spec, LlavaTrainJobSpec) else spec
 
 
 def validate_body(body: Any) -> list[Problem]:

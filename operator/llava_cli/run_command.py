@@ -11,15 +11,15 @@ from llava_cli.run_summary import summarise
 from llava_cli.run_view import RunView, choose_view
 from llava_contract import causes
 from llava_contract.conditions import ConditionType
-from llava_contract.recipes import effective
 from llava_contract.run import StorageTarget
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageStatus
-from llava_contract.validate import load_train_job
+from llava_contract.validate import effective_spec, load_job
 from llava_operator.backends.local import LAUNCH, LocalBackend
 from llava_operator.bell import Bell
 from llava_operator.core.conditions import find_condition
 from llava_operator.core.runfile import storage_target
 from llava_operator.errors import Interrupted, JobFailed
+from llava_operator.local_model import with_model_beside
 from llava_operator.local_resources import LocalResources, open_job
 from llava_operator.local_run import asked_to_leave, run_to_rest
 from llava_operator.local_spec import job_folder, localised
@@ -41,7 +41,7 @@ class RunRequest:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="a LlavaTrainJob")
+    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="a LlavaTrainJob or a LlavaEvalJob")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="keep everything there instead of spec.storage.uri")
     parser.add_argument("--new", action="store_true", help="start over where DIR holds a job already")
 
@@ -53,9 +53,10 @@ def execute(args: argparse.Namespace) -> int:
 
 def run_job(request: RunRequest, *, command: Sequence[str] = LAUNCH) -> int:
     """Run or continue a job: 0 when it succeeded, else JobFailed or Interrupted. `command` runs a run.json."""
-    job = load_train_job(request.file)
-    spec = effective(localised(job.spec, base=request.file.parent, folder=request.folder))
+    job = load_job(request.file)
+    spec = effective_spec(localised(job.spec, base=request.file.parent, folder=request.folder))
     folder = job_folder(spec.storage.uri)
+    spec = with_model_beside(spec, folder)
     with (
         choose_view() as view,
         Bell() as bell,

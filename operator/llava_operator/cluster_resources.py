@@ -12,15 +12,16 @@ from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from llava_contract import recipes
 from llava_contract.conditions import ConditionType, Reason
 from llava_contract.problems import InvalidJob
+from llava_contract.run import JobKind
+from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec, LlavaTrainJobSpec
 from llava_contract.v1alpha1.status import JobStatus
-from llava_contract.v1alpha1.trainjob import LlavaTrainJob
-from llava_contract.validate import validate_body
+from llava_contract.v1alpha1.storage import StorageSpec
+from llava_contract.validate import effective_spec, read_job, validate_body
 from llava_operator.core.conditions import Word
 from llava_operator.core.events import Event, refusal_event
-from llava_operator.core.job import Job, Key
+from llava_operator.core.job import Job, Key, ModelSource
 from llava_operator.core.status import held_up, spec_refused
 from llava_operator.errors import InvalidSpec, OperatorError, SpecRefused
 
@@ -69,7 +70,7 @@ class ClusterResources:
             return None
         status = JobStatus.model_validate(body.get("status") or {})
         try:
-            spec = recipes.effective(LlavaTrainJob.model_validate({**body, "status": None}).spec)
+            spec = effective_spec(read_job({**body, "status": None}).spec)
         except (ValidationError, InvalidJob):
             self._refuse_spec(key, body, status)
             return None
@@ -81,6 +82,7 @@ class ClusterResources:
             spec=spec,
             status=status,
             version=meta["resourceVersion"],
+            source=self._source(key.namespace, spec),
         )
 
     def renew(self, key: Key) -> bool:
@@ -143,6 +145,13 @@ class ClusterResources:
         except OperatorError:
             return
 
+    def _source(self, namespace: str, spec: JobSpec) -> ModelSource | None:
+        """Look at the training job whose model the spec asks for."""
+        if not isinstance(spec, LlavaEvalJobSpec) or spec.model.train_job_name is None:
+            return None
+        body = self._cluster.read(JobKind.TRAIN.plural, namespace, name=spec.model.train_job_name)
+        return None if body is None else _model_source(body)
+
     def _refuse_spec(self, key: Key, body: Body, status: JobStatus) -> None:
         """Write why once."""
         told = [str(problem) for problem in validate_body({name: body[name] for name in body if name != "status"})]
@@ -168,6 +177,17 @@ def merge_patch(before: Body, after: Body) -> Body:
         elif name not in before or old != value:
             patch[name] = value
     return patch
+
+
+def _model_source(body: Body) -> ModelSource:
+    """Read what an evaluation has to know of a training job, be its spec refused or not."""
+    try:
+        spec = effective_spec(read_job({**body, "status": None}).spec)
+        exports = isinstance(spec, LlavaTrainJobSpec) and spec.convert is not None
+    except (ValidationError, InvalidJob):
+        exports = True  # its own status says what is wrong with it
+    status, storage = body.get("status") or {}, body["spec"]["storage"]
+    return ModelSource(JobStatus.model_validate(status), StorageSpec.model_validate(storage), exports=exports)
 
 
 def _dumped(status: JobStatus) -> Body:

@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Final
 
 from llava_contract import causes
-from llava_contract.run import JobKind
 from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.bell import Bell
@@ -131,8 +130,8 @@ class _Process:
         watch(self._store, told, namespaces=self._settings.namespaces, stop=self._stop)
 
     def _wake(self, key: Key) -> None:
-        if key.kind is JobKind.TRAIN:
-            self._queue.add(key)
+        for woken in (key, *self._store.followers(key)):
+            self._queue.add(woken)
 
     def _on_listed(self) -> None:
         self._is_listed = True

@@ -3,6 +3,7 @@
 OperatorError
 ├── InvalidSpec        a field that a stage needs is not there
 ├── SpecRefused        a spec that no pod of this cluster can ever carry out; mending it lets the job go on
+├── ModelMissing       an evaluation on this machine finds no model of the job that it names
 ├── AnotherSpec        the directory holds a job with another spec
 ├── DirectoryBusy      another `llava run` works in the directory
 ├── StateUnreadable    job.json is there but cannot be read
@@ -26,8 +27,8 @@ from llava_contract import causes
 
 __all__ = [
     "AlreadyExists", "AnotherSpec", "CannotStart", "Conflict", "DirectoryBusy", "Interrupted", "InvalidSpec",
-    "JobFailed", "Malformed", "NoSpace", "NotLeader", "OperatorError", "Refused", "SpecRefused", "StateUnreadable",
-    "Transient", "Unsupported", "Unwritable",
+    "JobFailed", "Malformed", "ModelMissing", "NoSpace", "NotLeader", "OperatorError", "Refused", "SpecRefused",
+    "StateUnreadable", "Transient", "Unsupported", "Unwritable",
 ]  # fmt: skip
 
 
@@ -47,6 +48,12 @@ class SpecRefused(OperatorError):
     """A spec that no pod of this cluster can ever carry out; mending it lets the job go on."""
 
     cause = causes.INVALID_SPEC
+
+
+class ModelMissing(OperatorError):
+    """An evaluation on this machine finds no model of the job that it names."""
+
+    cause = causes.MISSING_INPUT
 
 
 class AnotherSpec(OperatorError):

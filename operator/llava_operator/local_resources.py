@@ -12,17 +12,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llava_contract.run import JobKind
 from llava_contract.schema import Schema
+from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec, LlavaTrainJobSpec
 from llava_contract.v1alpha1.status import JobStatus, Phase
-from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 from llava_operator.core.events import Event
-from llava_operator.core.job import Job, Key
+from llava_operator.core.job import Job, Key, kind_of
 from llava_operator.core.status import reopened
 from llava_operator.errors import AnotherSpec, StateUnreadable
 from llava_operator.local_folder import locked_folder, prepare_folder, write_whole
 
-__all__ = ["JobFile", "LocalResources", "open_job"]
+__all__ = ["JobFile", "LocalResources", "open_job", "read_job_file"]
 
 
 class JobFile(Schema):
@@ -34,7 +33,7 @@ class JobFile(Schema):
     generation: int = 1
     spec_hash: str
     """SHA-256 of the effective spec without runPolicy: limits may change between runs, the work may not."""
-    spec: LlavaTrainJobSpec
+    spec: LlavaTrainJobSpec | LlavaEvalJobSpec
     status: JobStatus = JobStatus()
 
 
@@ -50,7 +49,7 @@ class LocalResources:
     @property
     def key(self) -> Key:
         """The one job that lives here."""
-        return Key(JobKind.TRAIN, self._file.namespace, self._file.name)
+        return Key(kind_of(self._file.spec), self._file.namespace, self._file.name)
 
     @property
     def status(self) -> JobStatus:
@@ -98,7 +97,7 @@ class LocalResources:
 @contextmanager
 def open_job(
     folder: Path,
-    spec: LlavaTrainJobSpec,
+    spec: JobSpec,
     *,
     name: str,
     is_new: bool = False,
@@ -111,18 +110,18 @@ def open_job(
     """
     prepare_folder(folder)
     with locked_folder(folder):
-        found = None if is_new else _read(folder)
+        found = None if is_new else read_job_file(folder)
         file = _continued(found, spec, folder=folder) if found else _fresh(spec, name)
         if file != found:
             _write(folder, file)
         yield LocalResources(folder, file, tell=tell)
 
 
-def _fresh(spec: LlavaTrainJobSpec, name: str) -> JobFile:
+def _fresh(spec: JobSpec, name: str) -> JobFile:
     return JobFile(uid=str(uuid.uuid4()), name=name, spec_hash=_spec_hash(spec), spec=spec)
 
 
-def _continued(found: JobFile, spec: LlavaTrainJobSpec, *, folder: Path) -> JobFile:
+def _continued(found: JobFile, spec: JobSpec, *, folder: Path) -> JobFile:
     if found.spec_hash != _spec_hash(spec):
         raise AnotherSpec(
             f"{folder} holds a job with another spec: choose another --dir, or add --new to start over there."
@@ -132,12 +131,13 @@ def _continued(found: JobFile, spec: LlavaTrainJobSpec, *, folder: Path) -> JobF
     return found.model_copy(update={"spec": spec, "status": status, "generation": generation})
 
 
-def _spec_hash(spec: LlavaTrainJobSpec) -> str:
+def _spec_hash(spec: JobSpec) -> str:
     work = spec.model_dump(mode="json", exclude={"run_policy"})
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 
 
-def _read(folder: Path) -> JobFile | None:
+def read_job_file(folder: Path) -> JobFile | None:
+    """Read what a folder's job.json says; None when there is none, StateUnreadable when it cannot be read."""
     file = folder / "job.json"
     if not file.exists():
         return None

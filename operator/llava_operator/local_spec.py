@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from llava_contract.run import CACHE_DIR_ENV
-from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
+from llava_contract.v1alpha1 import JobSpec
 from llava_operator.errors import Unsupported
 
 __all__ = ["job_folder", "local_path", "localised"]
 
+Spec = TypeVar("Spec", bound=JobSpec)
 _LOCATIONS = ("uri", "annotations", "images", "pretrainedProjector", "dataRoot")
 
 
-def localised(spec: LlavaTrainJobSpec, *, base: Path, folder: Path | None) -> LlavaTrainJobSpec:
+def localised(spec: Spec, *, base: Path, folder: Path | None) -> Spec:
     """Make every relative path of the spec absolute, and put `folder` in the place of its storage."""
     content = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if folder is not None:
         content["storage"] = {"uri": folder.resolve().as_uri()}
-    return LlavaTrainJobSpec.model_validate(_absolute(content, base.resolve()))
+    return cast(Spec, type(spec).model_validate(_absolute(content, base.resolve())))
 
 
 def job_folder(uri: str) -> Path:

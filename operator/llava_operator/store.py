@@ -88,6 +88,8 @@ class Store:
     """UIDs of users' resources; two under one key when a deletion was missed."""
     _listed: set[Kind] = field(default_factory=set)
     _doubted: set[Key] = field(default_factory=set)
+    _followers: dict[Key, set[Key]] = field(default_factory=dict)
+    """Evaluations by the training job that they have named; some may name another by now, or be gone."""
     _lock: RLock = field(default_factory=RLock)
 
     def mark_listed(self, *kinds: Kind) -> None:
@@ -211,6 +213,13 @@ class Store:
         with self._lock:
             return sorted(self._by_key)
 
+    def followers(self, key: Key) -> list[Key]:
+        """Give the evaluations that wait for, or score, the model of a training job."""
+        with self._lock:
+            known = self._followers.get(key, set())
+            known &= {one for one in known if (stored := self.job(one)) and _source_key(stored) == key}
+            return sorted(known)
+
     def _all(self, kind: Kind, owner: str) -> list[Stored]:
         with self._lock:
             family = [self._objects[uid] for uid in self._family.get(owner, ())]
@@ -219,6 +228,8 @@ class Store:
     def _insert(self, stored: Stored) -> None:
         if stored.kind.is_job and stored.uid not in self._objects:
             self._by_key.setdefault(_key(stored), []).append(stored.uid)
+        if (source := _source_key(stored)) is not None:
+            self._followers.setdefault(source, set()).add(_key(stored))
         self._objects[stored.uid] = stored
         self._family.setdefault(stored.owner, set()).add(stored.uid)
 
@@ -273,6 +284,14 @@ def _is_disruption(row: Body) -> bool:
 def _key(stored: Stored) -> Key:
     meta = stored.body["metadata"]
     return stored.kind.key(str(meta["namespace"]), str(meta["name"]))
+
+
+def _source_key(stored: Stored) -> Key | None:
+    """Tell which training job an evaluation names."""
+    if stored.kind is not Kind.EVAL_JOB:
+        return None
+    name = ((stored.body.get("spec") or {}).get("model") or {}).get("trainJobName")
+    return Key(JobKind.TRAIN, str(stored.body["metadata"]["namespace"]), str(name)) if name else None
 
 
 def _trimmed(body: Body) -> Body:

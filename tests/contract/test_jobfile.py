@@ -10,7 +10,7 @@ import yaml
 from llava_contract import causes
 from llava_contract.jobfile import read_documents, spell
 from llava_contract.problems import InvalidJob, MissingJobFile
-from llava_contract.validate import load_train_job, validate_file
+from llava_contract.validate import load_job, validate_file
 from support.specs import EVAL, PLAIN
 
 SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\n"
@@ -109,25 +109,25 @@ def test_each_document_of_a_file_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_good_file_is_loaded(tmp_path: Path) -> None:
-    assert load_train_job(write(tmp_path, SECRET + "---\n" + GOOD)).name == "demo"
+    assert load_job(write(tmp_path, SECRET + "---\n" + GOOD)).name == "demo"
 
 
 def test_two_jobs_in_a_file_are_one_too_many(tmp_path: Path) -> None:
-    with pytest.raises(InvalidJob, match="holds 2 LlavaTrainJobs; write exactly one"):
-        load_train_job(write(tmp_path, f"{GOOD}---\n{GOOD}"))
+    with pytest.raises(InvalidJob, match="holds 2 jobs; write exactly one"):
+        load_job(write(tmp_path, f"{GOOD}---\n{GOOD}"))
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("batchSize: 4", "batchSize: 0")
     with pytest.raises(InvalidJob) as caught:
-        load_train_job(write(tmp_path, text))
+        load_job(write(tmp_path, text))
     assert len(caught.value.problems) == 2
     assert caught.value.cause is causes.INVALID_SPEC
 
 
 def test_a_file_that_is_not_there_is_a_missing_input(tmp_path: Path) -> None:
     with pytest.raises(MissingJobFile, match=r"nothing\.yaml: cannot be read \(No such file or directory\)") as caught:
-        load_train_job(tmp_path / "nothing.yaml")
+        load_job(tmp_path / "nothing.yaml")
     assert caught.value.cause is causes.MISSING_INPUT
 
 

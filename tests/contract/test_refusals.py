@@ -22,6 +22,12 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "recipe": ("recipe", {}),
     "eval": ("eval", {}),
     "eval of a folder": ("eval", {"spec.model": {"uri": "s3://bucket/model"}}),
+    "eval of another server's folder": (
+        "eval",
+        {"spec.model": {"uri": "s3://theirs/model", "endpoint": "http://minio:9000", "credentialsSecretName": "keys"}},
+    ),
+    "eval on CPUs": ("eval", {"spec.workers": {"gpusPerWorker": 0}}),
+    "eval with limits": ("eval", {"spec.runPolicy": {"suspend": True, "maxRestarts": 0, "activeDeadlineSeconds": 60}}),
     "pretrain only": ("plain", {"spec.finetune": "(absent)", "spec.evaluate": "(absent)"}),
     "no export": ("plain", {"spec.convert": "(absent)", "spec.evaluate": "(absent)"}),
     "finetune from a projector": ("plain", {"spec.pretrain": "(absent)", "spec.finetune.pretrainedProjector": "x"}),

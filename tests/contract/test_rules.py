@@ -16,6 +16,7 @@ from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 from support.specs import EVAL, PLAIN, RECIPE, changed, with_defaults
 
 ALL = {rule.name: rule for rule in vars(rules).values() if isinstance(rule, Rule)}
+OF_EVALUATIONS = ("one-model", "model-s3-settings")
 LORA = {"rank": 1, "alpha": 1}
 A = "(absent)"
 ENV = "spec.workers.podTemplate.env.0"
@@ -125,6 +126,12 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("one-model", "spec.model", {"spec.model": {"uri": "x"}}, True),
     ("one-model", "spec.model", {"spec.model": {}}, False),
     ("one-model", "spec.model", {"spec.model.uri": "x"}, False),
+    ("model-s3-settings", "spec.model", {}, True),
+    ("model-s3-settings", "spec.model", {"spec.model": {"uri": "s3://b", "region": "eu"}}, True),
+    ("model-s3-settings", "spec.model", {"spec.model": {"uri": "/models/a", "pathStyle": False}}, True),
+    ("model-s3-settings", "spec.model", {"spec.model": {"uri": "/models/a", "pathStyle": True}}, False),
+    ("model-s3-settings", "spec.model", {"spec.model": {"uri": "hf://org/a", "credentialsSecretName": "keys"}}, False),
+    ("model-s3-settings", "spec.model", {"spec.model.endpoint": "http://minio"}, False),
 ]
 
 
@@ -143,7 +150,7 @@ def holds_in_python(rule: Rule, model: type[Schema], body: dict[str, Any]) -> bo
 
 @pytest.mark.parametrize(("name", "path", "change", "holds"), ROWS)
 def test_cel_and_python_agree(name: str, path: str, change: dict[str, Any], holds: bool) -> None:
-    model, base = (LlavaEvalJob, EVAL) if name == "one-model" else (LlavaTrainJob, PLAIN)
+    model, base = (LlavaEvalJob, EVAL) if name in OF_EVALUATIONS else (LlavaTrainJob, PLAIN)
     body = changed(base, change)
     value = with_defaults(schema_of(model), body)
     for key in filter(None, path.split(".")):

@@ -12,7 +12,7 @@ from support.specs import changed
 
 CONFIG: dict[str, Any] = {
     "version": "v1alpha1",
-    "job": {"namespace": "team", "name": "demo", "uid": "0b9a"},
+    "job": {"kind": "LlavaTrainJob", "namespace": "team", "name": "demo", "uid": "0b9a"},
     "stage": "prepare",
     "attempt": 1,
     "numRanks": 1,

@@ -19,6 +19,7 @@ __all__ = [
     "JobStatus",
     "Phase",
     "ProgressStatus",
+    "ScoredModel",
     "StageState",
     "StageStatus",
     "WaitingStatus",
@@ -178,6 +179,23 @@ class StageStatus(Schema):
     """Seconds spent by kind (import, work), from the stage's result."""
 
 
+class ScoredModel(Schema):
+    """The model that an evaluation scores, and how it is reached; kept even if the job that made it goes."""
+
+    train_job_name: str | None = None
+    """The LlavaTrainJob that made it; absent where the spec names a uri."""
+    uri: str
+    """The exported model."""
+    endpoint: str | None = None
+    """URL of the S3-compatible server that holds it."""
+    region: str | None = None
+    """Region of its bucket."""
+    path_style: bool = False
+    """Whether the bucket goes into the path."""
+    credentials_secret_name: str | None = None
+    """Secret with which it is read."""
+
+
 class JobStatus(Schema):
     """The whole status."""
 
@@ -207,6 +225,8 @@ class JobStatus(Schema):
         list[Condition], Field(max_length=16, json_schema_extra=list_map("type")), unique_by("type")
     ] = Field(default_factory=list)
     """Claims about the job by type, for programs that wait."""
+    model: ScoredModel | None = None
+    """The model that is scored, once it is known; in evaluations only."""
     artifacts: dict[str, str] = Field(default_factory=dict)
     """What the stages made: name to URI."""
     results: dict[str, float] = Field(default_factory=dict)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
+from llava_contract.result import Progress, StageResult
 from llava_contract.run import RunConfig
 from llava_operator.core.plan import PodPlan
 
-__all__ = ["Places", "places_of"]
+__all__ = ["Places", "outside", "places_of"]
 
+Told = TypeVar("Told", bound=Progress | StageResult)
 _CLAIM: Final = re.compile(r"^pvc://(?P<claim>[^/\s]+)(?P<rest>/.*)?$")
 _CLAIMS_ROOT: Final = "/mnt/claims"
+_MOUNTED: Final = re.compile(rf"^file://{_CLAIMS_ROOT}/(?P<rest>.+)$")
 _WRITABLE: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "/tmp": ("llava-tmp", {}),  # noqa: S108  a volume of the pod's own
     "/cache": ("llava-cache", {}),
@@ -48,6 +51,21 @@ def places_of(config: RunConfig, pods: PodPlan) -> tuple[RunConfig, Places]:
         mount.model_dump(mode="json", exclude_none=True, exclude_defaults=True) for mount in pods.overlay.volume_mounts
     ]
     return moved, Places(tuple(volumes), tuple(mounts))
+
+
+def outside(told: Told) -> Told:
+    """Say pvc:// again where a pod told of files below a claim's mount: nobody else has that mount."""
+    return cast(Told, type(told).model_validate(_unmoved(told.model_dump(mode="json"))))
+
+
+def _unmoved(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _unmoved(inner) for key, inner in value.items()}
+        case str() if found := _MOUNTED.match(value):
+            return f"pvc://{found['rest']}"
+        case _:
+            return value
 
 
 def _moved(value: Any, claims: dict[str, str]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.pod_admission import AdmissionCalls, admit_pods
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
+from llava_operator.backends.pod_places import outside
 from llava_operator.backends.pod_progress import Sight, with_progress
 from llava_operator.backends.rendering import OWNER_UID, PodSettings, render
 from llava_operator.core.job import Job
@@ -88,9 +89,11 @@ class PyTorchJobBackend:
             for child in sorted({*jobs, *pods, *departed})
         ]
         sights = [Sight(self._see(job, bodies), bodies) for bodies in attempts]
-        if self.progress is None:
-            return Observed(tuple(sight.attempt for sight in sights))
-        return Observed(with_progress(job, sights, self.progress, now=self.clock()))
+        seen = tuple(sight.attempt for sight in sights)
+        if self.progress is not None:
+            seen = with_progress(job, sights, self.progress, now=self.clock())
+        on_claim = job.spec.storage.uri.startswith("pvc://")
+        return Observed(tuple(map(_outside, seen)) if on_claim else seen)
 
     def admit(self, first: Attempt, plan: Plan) -> None:
         """Ask the API server about the pods of all stages; SpecRefused and Refused carry its sentence."""
@@ -139,6 +142,15 @@ class PyTorchJobBackend:
 
 
 _CHILD_KINDS = ("pytorchjobs", "pods")
+
+
+def _outside(attempt: ObservedAttempt) -> ObservedAttempt:
+    """Name what the attempt made as other jobs can reach it."""
+    return replace(
+        attempt,
+        result=outside(attempt.result) if attempt.result else None,
+        progress=outside(attempt.progress) if attempt.progress else None,
+    )
 
 
 def _num_workers(job: Body | None) -> int | None:

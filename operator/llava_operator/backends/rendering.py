@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llava_contract.result import PROGRESS_PORT, PROGRESS_PORT_ENV
-from llava_contract.run import CACHE_DIR_ENV, RunConfig
+from llava_contract.run import CACHE_DIR_ENV, MODEL_ENV_PREFIX, RunConfig
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.pod_places import Places, places_of
-from llava_operator.core.plan import StagePlan
+from llava_operator.core.plan import PodPlan, StagePlan
 
 __all__ = [
-    "ATTEMPT", "CONTAINER", "JOB_NAME", "OWNER_UID", "STAGE", "Body", "PodSettings", "Rendered", "pod_template",
-    "render",
+    "ATTEMPT", "CONTAINER", "JOB_KIND", "JOB_NAME", "OWNER_UID", "STAGE", "Body", "PodSettings", "Rendered",
+    "pod_template", "render",
 ]  # fmt: skip
 
 Body = dict[str, Any]
 
 OWNER_UID: Final = "llava.dev/owner-uid"
 JOB_NAME: Final = "llava.dev/job-name"
+JOB_KIND: Final = "llava.dev/job-kind"
 STAGE: Final = "llava.dev/stage"
 ATTEMPT: Final = "llava.dev/attempt"
 CONTAINER: Final = "pytorch"
@@ -98,6 +99,7 @@ def pod_template(attempt: Attempt, settings: PodSettings) -> Body:
 def _labels(config: RunConfig) -> dict[str, str]:
     return {
         OWNER_UID: config.job.uid,
+        JOB_KIND: config.job.kind.value,
         JOB_NAME: config.job.name,
         STAGE: str(config.stage),
         ATTEMPT: str(config.attempt),
@@ -210,7 +212,7 @@ def _env(attempt: Attempt) -> list[Body]:
     said = {variable["name"] for variable in users}
     return [
         *({"name": name, "value": value} for name, value in defaults.items() if name not in said),
-        *(row for row in _credentials(attempt.plan.pods.credentials_secret) if row["name"] not in said),
+        *(row for row in _credentials(attempt.plan.pods) if row["name"] not in said),
         *users,
         {"name": PROGRESS_PORT_ENV, "value": str(PROGRESS_PORT)},
         {"name": "PET_MASTER_ADDR", "value": f"{attempt.child}-worker-0"},
@@ -222,14 +224,17 @@ def _env(attempt: Attempt) -> list[Body]:
     ]
 
 
-def _credentials(secret: str | None) -> list[Body]:
-    """Name the Secret's keys; nobody but the kubelet reads them."""
-    if secret is None:
-        return []
+def _credentials(pods: PodPlan) -> list[Body]:
+    """Name the keys of the Secrets; nobody but the kubelet reads them."""
+    secrets = {"": pods.credentials_secret, MODEL_ENV_PREFIX: pods.model_secret}
+    return [row for prefix, secret in secrets.items() if secret for row in _keys(secret, prefix)]
+
+
+def _keys(secret: str, prefix: str) -> list[Body]:
     keys = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
     return [
         {
-            "name": key,
+            "name": f"{prefix}{key}",
             "valueFrom": {"secretKeyRef": {"name": secret, "key": key, **({"optional": True} if is_optional else {})}},
         }
         for key, is_optional in keys.items()

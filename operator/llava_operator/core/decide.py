@@ -14,7 +14,7 @@ from llava_operator.core.policies.gate import refuse_low_score
 from llava_operator.core.policies.hang import restart_hung
 from llava_operator.core.policies.incomplete import give_back
 from llava_operator.core.policies.leftover import stop_leftovers
-from llava_operator.core.policies.patience import back_off, wait_for_attempt
+from llava_operator.core.policies.patience import back_off, wait_for_attempt, wait_for_model
 from llava_operator.core.policies.suspension import suspend
 from llava_operator.core.policies.terminal import rest_when_over
 
@@ -31,6 +31,7 @@ POLICIES: Final[tuple[Callable[[Situation], Decision | None], ...]] = (
     give_back,
     wait_for_attempt,
     back_off,
+    wait_for_model,
     refuse_low_score,
     start_next,
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llava_contract.run import Stage
+from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec
 from llava_contract.v1alpha1.pods import PodOverlay, PodResources
-from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
+from llava_contract.v1alpha1.status import ScoredModel
 from llava_contract.v1alpha1.workers import WorkersSpec
 from llava_operator.core.job import Job
+from llava_operator.core.observe import Waiting
+from llava_operator.core.scored import model_of, model_secret
 
 __all__ = ["Gate", "Plan", "PodPlan", "StagePlan", "plan_job"]
 
@@ -26,6 +29,8 @@ class PodPlan:
     resources: PodResources = field(default_factory=PodResources)
     overlay: PodOverlay = field(default_factory=PodOverlay)
     credentials_secret: str | None = None
+    model_secret: str | None = None
+    """With which a model is read that another job made, where that takes another Secret."""
 
 
 @dataclass(frozen=True)
@@ -63,25 +68,34 @@ class Plan:
     active_deadline_s: int | None
     hang_timeout_s: int
     gate: Gate | None
+    model: ScoredModel | None = None
+    """What an evaluation scores."""
+    lacking: Waiting | None = None
+    """Why nothing can be started yet."""
 
 
 def plan_job(job: Job) -> Plan:
     """Say what the job asks for; stages that its spec leaves out are skipped."""
-    spec, policy = job.spec, job.spec.run_policy
+    spec, policy, found = job.spec, job.spec.run_policy, model_of(job)
+    model = found if isinstance(found, ScoredModel) else None
     return Plan(
         name=job.key.name,
         uid=job.uid,
         generation=job.generation,
-        stages=tuple(_stage_plan(stage, spec) for stage in _wanted(spec)),
+        stages=tuple(_stage_plan(stage, spec, model) for stage in _wanted(spec)),
         suspend=policy.suspend,
         max_restarts=policy.max_restarts,
         active_deadline_s=policy.active_deadline_seconds,
         hang_timeout_s=policy.hang_timeout_seconds,
         gate=_gate(spec),
+        model=model,
+        lacking=found if isinstance(found, Waiting) else None,
     )
 
 
-def _wanted(spec: LlavaTrainJobSpec) -> list[Stage]:
+def _wanted(spec: JobSpec) -> list[Stage]:
+    if isinstance(spec, LlavaEvalJobSpec):
+        return [Stage.EVALUATE]
     named = {
         Stage.PREPARE: spec.pretrain or spec.finetune,
         Stage.PRETRAIN: spec.pretrain,
@@ -92,7 +106,7 @@ def _wanted(spec: LlavaTrainJobSpec) -> list[Stage]:
     return [stage for stage, settings in named.items() if settings is not None]
 
 
-def _stage_plan(stage: Stage, spec: LlavaTrainJobSpec) -> StagePlan:
+def _stage_plan(stage: Stage, spec: JobSpec, model: ScoredModel | None) -> StagePlan:
     """Give training stages the whole gang; prepare and convert stay off the GPUs, evaluate takes one."""
     workers = spec.workers
     is_training = stage in _TRAINING
@@ -104,11 +118,15 @@ def _stage_plan(stage: Stage, spec: LlavaTrainJobSpec) -> StagePlan:
         gpus_per_worker=gpus if stage in _NEEDS_GPU else 0,
         is_training=is_training,
         is_cpu_job=workers.gpus_per_worker == 0,
-        pods=_pod_plan(workers, spec.storage.credentials_secret_name, is_light=stage not in _NEEDS_GPU),
+        pods=replace(
+            _pod_plan(workers, is_light=stage not in _NEEDS_GPU),
+            credentials_secret=spec.storage.credentials_secret_name,
+            model_secret=model_secret(model, spec.storage),
+        ),
     )
 
 
-def _pod_plan(workers: WorkersSpec, credentials_secret: str | None, *, is_light: bool) -> PodPlan:
+def _pod_plan(workers: WorkersSpec, *, is_light: bool) -> PodPlan:
     """Take what the spec says for pods that need no GPU, or for the others."""
     return PodPlan(
         image=workers.image,
@@ -116,11 +134,10 @@ def _pod_plan(workers: WorkersSpec, credentials_secret: str | None, *, is_light:
         gpu_resource_name=workers.gpu_resource_name,
         resources=workers.cpu.resources if is_light else workers.resources,
         overlay=workers.cpu.pod_template if is_light else workers.pod_template,
-        credentials_secret=credentials_secret,
     )
 
 
-def _gate(spec: LlavaTrainJobSpec) -> Gate | None:
+def _gate(spec: JobSpec) -> Gate | None:
     if spec.evaluate is None:
         return None
     first = spec.evaluate.benchmarks[0].name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from llava_contract.causes import Retry, by_exit_code
 from llava_contract.result import Artifact
@@ -24,6 +24,7 @@ from llava_contract.v1alpha1.training import TrainStageSpec, TuningMode, TuningS
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 from llava_operator.core.job import Job
 from llava_operator.core.plan import StagePlan
+from llava_operator.core.scored import model_storage
 from llava_operator.errors import InvalidSpec
 
 __all__ = ["run_config", "storage_target"]
@@ -48,7 +49,7 @@ def run_config(job: Job, planned: StagePlan) -> RunConfig:
         hang_timeout_seconds=spec.run_policy.hang_timeout_seconds,
         last_commit=stage.checkpoint,
         resume_before_step=before,
-        task=_task(spec, planned.stage, job.status.artifacts),
+        task=_task(job, planned.stage),
     )
 
 
@@ -67,9 +68,11 @@ def _resume_before(stage: StageStatus) -> int | None:
     return bad[-1]
 
 
-def _task(
-    spec: LlavaTrainJobSpec, stage: Stage, artifacts: dict[str, str]
-) -> PrepareTask | TrainTask | ConvertTask | EvaluateTask:
+def _task(job: Job, stage: Stage) -> PrepareTask | TrainTask | ConvertTask | EvaluateTask:
+    if stage is Stage.EVALUATE:
+        return _evaluate(job)
+    spec, artifacts = job.spec, job.status.artifacts
+    assert isinstance(spec, LlavaTrainJobSpec), f"an evaluation has no stage {stage}"
     match stage:
         case Stage.PREPARE:
             return _prepare(spec)
@@ -77,8 +80,8 @@ def _task(
             return _train(spec, stage, artifacts)
         case Stage.CONVERT:
             return _convert(spec, artifacts)
-        case Stage.EVALUATE:
-            return _evaluate(spec, artifacts)
+        case _:
+            assert_never(stage)
 
 
 def _prepare(spec: LlavaTrainJobSpec) -> PrepareTask:
@@ -146,10 +149,12 @@ def _convert(spec: LlavaTrainJobSpec, artifacts: dict[str, str]) -> ConvertTask:
     )
 
 
-def _evaluate(spec: LlavaTrainJobSpec, artifacts: dict[str, str]) -> EvaluateTask:
-    evaluate = _given(spec.evaluate, "evaluate")
+def _evaluate(job: Job) -> EvaluateTask:
+    """Score the model that status names, or the one that the job itself has made."""
+    evaluate, model = _given(job.spec.evaluate, "evaluate"), job.status.model
     return EvaluateTask(
-        model_uri=_made(artifacts, Artifact.HUGGINGFACE),
+        model_uri=model.uri if model else _made(job.status.artifacts, Artifact.HUGGINGFACE),
+        model_storage=model_storage(model, job.spec.storage),
         prompt_template=None,
         benchmarks=evaluate.benchmarks,
         batch_size=evaluate.batch_size,

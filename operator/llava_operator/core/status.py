@@ -34,7 +34,7 @@ from llava_operator.core.decision import (
     Wait,
 )  # fmt: skip
 from llava_operator.core.forecast import duration_text
-from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
+from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt, Waiting
 from llava_operator.core.plan import Plan
 from llava_operator.core.waiting import still_waiting
 
@@ -52,7 +52,8 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
     words = _edited(status, plan.generation)
     stages = [_with_commit(stage, observed.child(stage.job_name)) for stage in _planned_stages(status, plan)]
     current = status.current_stage if any(stage.name == status.current_stage for stage in stages) else None
-    status = status.model_copy(update={"stages": stages, "current_stage": current})
+    model = plan.model if status.phase not in _OVER else status.model
+    status = status.model_copy(update={"stages": stages, "current_stage": current, "model": model})
     for stage in stages:
         attempt = observed.child(stage.job_name)
         if attempt and stage.state.is_active and attempt.state is AttemptState.RUNNING:
@@ -61,6 +62,9 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
         if attempt and stage.state.is_active and attempt.state is AttemptState.PENDING:
             status, words = _pending(status, attempt, now)
             break
+    else:
+        if plan.lacking and not plan.suspend and status.phase not in _OVER:
+            status, words = _lacking(status, plan.lacking)
     return _told(status, words, generation=plan.generation, now=now)
 
 
@@ -175,6 +179,12 @@ def _pending(status: JobStatus, attempt: ObservedAttempt, now: datetime) -> tupl
     status = _with_stage(status, attempt.stage, message=f"{told.reason}: {told.message}", waiting=told)
     word = Word(ConditionType.READY, told.reason, f"{what} waits: {told.message}")
     return status.model_copy(update={"phase": Phase.PENDING}), [word]
+
+
+def _lacking(status: JobStatus, lacking: Waiting) -> tuple[JobStatus, list[Word]]:
+    """Say what has to be there before anything is started."""
+    status = status.model_copy(update={"phase": Phase.PENDING})
+    return status, [Word(ConditionType.READY, lacking.reason, lacking.message)]
 
 
 def _running(status: JobStatus, attempt: ObservedAttempt) -> tuple[JobStatus, list[Word]]:

@@ -47,6 +47,7 @@ def _facts(spec: Mapping[str, Any], status: JobStatus) -> Iterator[tuple[str, st
         "Prompt template": model.get("promptTemplate"),
         "In finetune, the LLM is": tuning((spec.get("finetune") or {}).get("llm")),
         "In finetune, the tower is": tuning((spec.get("finetune") or {}).get("visionTower")),
+        "Evaluated model": status.model.uri if status.model else None,
         "Trained model": status.artifacts.get(Artifact.HUGGINGFACE.value),
         "Restarts": str(status.restarts) if status.stages else None,
     }

@@ -115,7 +115,7 @@ def _load(task: EvaluateTask, server: StorageTarget | None = None) -> Speaker:
 
     from llava_trainer.model.export import load_export  # noqa: PLC0415
 
-    folder = materialise(task.model_uri, server)
+    folder = materialise(task.model_uri, task.model_storage or server)
     metadata = read_metadata(folder)
     tokenizer = Tokenizer(folder)
     template = get_template(task.prompt_template or metadata.prompt_template)

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
-from llava_contract.run import StorageTarget
+from llava_contract.run import ModelStorage, StorageTarget
 from llava_trainer.errors import InvalidSpec, StorageForbidden
 from llava_trainer.storage.location import Scheme, parse_location
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "endpoint_of"]
 
+_KEYS: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _FRESH: Final = timedelta(minutes=10)
 """botocore renews credentials that last less than this; asking it less often would use them after their end."""
@@ -39,7 +40,7 @@ def connect(bucket: str, prefix: str, server: StorageTarget | None) -> S3Store:
     endpoint = endpoint_of(server)
     path_style = server.path_style if _is_s3(server) and server else bool(endpoint)
     region = server.region if server else None
-    session = boto3.Session(region_name=region)
+    session = boto3.Session(region_name=region, **_own_keys(server))
     try:
         provider = Boto3CredentialProvider(session, ttl=_FRESH)
     except (ValueError, BotoCoreError) as error:
@@ -66,6 +67,13 @@ def endpoint_of(server: StorageTarget | None) -> str | None:
         return server.endpoint.rstrip("/")
     named = next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None)
     return named.rstrip("/") if named else None
+
+
+def _own_keys(server: StorageTarget | None) -> dict[str, str]:
+    """Read the keys of a server that has its own; without them boto3 looks where it always does."""
+    prefix = server.env_prefix if isinstance(server, ModelStorage) else ""
+    found = {word: os.environ.get(f"{prefix}{word.upper()}") for word in _KEYS} if prefix else {}
+    return {word: value for word, value in found.items() if value}
 
 
 def _is_s3(server: StorageTarget | None) -> bool:

@@ -1,4 +1,4 @@
-"""When waiting is right: for an attempt that runs, and before another try at what just failed."""
+"""When waiting is right: for an attempt that runs, before another try at what just failed, for a model to score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llava_operator.core.observe import AttemptState
 from llava_operator.core.policies.incomplete import gives_back_at
 from llava_operator.core.waiting import news_at
 
-__all__ = ["back_off", "wait_for_attempt"]
+__all__ = ["back_off", "wait_for_attempt", "wait_for_model"]
 
 _FIRST_DELAY_S = 10
 _MAX_DELAY_S = 300
@@ -45,6 +45,11 @@ def back_off(situation: Situation) -> Decision | None:
         return None
     until = failed.last_transition_time + timedelta(seconds=_delay_s(stage))
     return Wait(until) if situation.now < until else None
+
+
+def wait_for_model(situation: Situation) -> Decision | None:
+    """Start nothing before there is a model to score; whoever makes it wakes the job."""
+    return Wait() if situation.plan.lacking and situation.stage_plan is not None else None
 
 
 def _delay_s(stage: StageStatus) -> int:

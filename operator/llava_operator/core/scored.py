@@ -1,0 +1,88 @@
+"""Which model an evaluation scores, or what it has to wait for until there is one.
+
+Once its first attempt has begun, an evaluation keeps the model that status names: the training job may be deleted, or
+made anew under the same name, and neither changes what is being scored.
+"""
+
+from __future__ import annotations
+
+from llava_contract.conditions import Reason
+from llava_contract.result import Artifact
+from llava_contract.run import MODEL_ENV_PREFIX, ModelStorage
+from llava_contract.v1alpha1 import LlavaEvalJobSpec
+from llava_contract.v1alpha1.evaljob import EvaluatedModel
+from llava_contract.v1alpha1.status import Phase, ScoredModel
+from llava_contract.v1alpha1.storage import StorageSpec
+from llava_operator.core.job import Job, ModelSource
+from llava_operator.core.observe import Waiting
+
+__all__ = ["model_of", "model_secret", "model_storage", "own_model", "trained_model"]
+
+
+def model_of(job: Job) -> ScoredModel | Waiting | None:
+    """Find the model of an evaluation, or say why there is none yet; None for jobs that make their own."""
+    if not isinstance(job.spec, LlavaEvalJobSpec):
+        return None
+    wanted, known = job.spec.model, job.status.model
+    if wanted.uri is not None:
+        return own_model(wanted, wanted.uri, job.spec.storage)
+    assert wanted.train_job_name is not None, "a model has a name or a uri"
+    if known and known.train_job_name == wanted.train_job_name and job.status.start_time is not None:
+        return known
+    if job.source is None:
+        told = f"there is no LlavaTrainJob {wanted.train_job_name} in namespace {job.key.namespace}"
+        return Waiting(Reason.MODEL_NOT_FOUND, f"{told}: create it, or write model.uri")
+    return trained_model(wanted.train_job_name, job.source)
+
+
+def own_model(wanted: EvaluatedModel, uri: str, storage: StorageSpec) -> ScoredModel:
+    """Take a model by its URI, reached as it says itself, else as the evaluation's storage is."""
+    server = wanted if wanted.names_server or not uri.startswith("s3://") else storage
+    return _reached(uri, server)
+
+
+def trained_model(name: str, source: ModelSource) -> ScoredModel | Waiting:
+    """Take the model that a training job exported, or say where that job stands."""
+    uri = source.status.artifacts.get(Artifact.HUGGINGFACE)
+    if uri is not None:
+        return _reached(uri, source.storage).model_copy(update={"train_job_name": name})
+    if not source.exports:
+        return Waiting(
+            Reason.MODEL_NOT_EXPORTED, f"LlavaTrainJob {name} exports no model: add convert: {{}} to its spec"
+        )
+    if source.status.phase is Phase.FAILED:
+        return Waiting(Reason.MODEL_FAILED, f"LlavaTrainJob {name} failed before it exported a model: mend it first")
+    stage = source.status.current_stage
+    where = f"{source.status.phase} in {stage}" if stage else f"{source.status.phase}"
+    return Waiting(Reason.MODEL_NOT_READY, f"LlavaTrainJob {name} has not exported its model yet: it is {where}")
+
+
+def _reached(uri: str, server: EvaluatedModel | StorageSpec) -> ScoredModel:
+    if not uri.startswith("s3://"):
+        return ScoredModel(uri=uri)
+    return ScoredModel(
+        uri=uri,
+        endpoint=server.endpoint,
+        region=server.region,
+        path_style=server.path_style,
+        credentials_secret_name=server.credentials_secret_name,
+    )
+
+
+def model_secret(model: ScoredModel | None, storage: StorageSpec) -> str | None:
+    """Name the Secret that only the model is read with; None when the storage's own serves for both."""
+    secret = model.credentials_secret_name if model else None
+    return None if secret == storage.credentials_secret_name else secret
+
+
+def model_storage(model: ScoredModel | None, storage: StorageSpec) -> ModelStorage | None:
+    """Say how a model is reached; None when it is reached as the storage is."""
+    if model is None or not model.uri.startswith("s3://"):
+        return None
+    env_prefix = MODEL_ENV_PREFIX if model_secret(model, storage) else ""
+    server = (model.endpoint, model.region, model.path_style)
+    if not env_prefix and server == (storage.endpoint, storage.region, storage.path_style):
+        return None
+    return ModelStorage(
+        uri=model.uri, endpoint=model.endpoint, region=model.region, path_style=model.path_style, env_prefix=env_prefix
+    )
