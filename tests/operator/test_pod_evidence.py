@@ -19,6 +19,10 @@ DONE = result(Stage.FINETUNE, artifacts={"finetuneWeights": "/w"})
 NAN = result(Stage.FINETUNE, exit_code=77, reason="NaNLoss", message="row 7 of a.json")
 
 
+def ended_job(how: str) -> dict[str, Any]:
+    return {**pytorch_job(), "status": {"conditions": [{"type": how, "status": "True"}]}}
+
+
 def see(*pods: Pod, departed: tuple[Pod, ...] = (), latched: tuple[str, ...] = (), **rest: Any) -> ObservedAttempt:
     bodies = AttemptBodies(
         CHILD,
@@ -163,6 +167,8 @@ def test_pods_that_have_their_place_are_counted() -> None:
     ("pods", "job", "members"),
     [
         ((pod(0).running(), pod(1).ended(1)), pytorch_job(), ("job-uid", "pod-0")),
+        ((pod(0).running(), pod(1).ended(1)), ended_job("Failed"), ("pod-0",)),
+        ((pod(1).ended(1),), ended_job("Failed"), ()),
         ((pod(0).ended(0, said=DONE), pod(1).ended(0)), pytorch_job(), ()),
         ((pod(0).running(),), None, ("pod-0",)),
         ((pod(0).running().leaves(at=NOON - timedelta(seconds=29)),), None, ("pod-0",)),
@@ -173,3 +179,18 @@ def test_members_are_what_may_still_act(
     pods: tuple[Pod, ...], job: dict[str, Any] | None, members: tuple[str, ...]
 ) -> None:
     assert see(*pods, job=job).members == members
+
+
+@pytest.mark.parametrize(
+    ("job", "want"), [(None, False), (pytorch_job(), True), (pytorch_job(deletionTimestamp=NOON.isoformat()), False)]
+)
+def test_only_a_pytorch_job_that_is_not_leaving_remains(job: dict[str, Any] | None, want: bool) -> None:
+    assert see(pod(0).ended(12), job=job).remains is want
+
+
+def test_a_new_attempt_waits_for_old_pods_until_half_a_minute_past_their_grace_period() -> None:
+    def members(s_past: float) -> tuple[str, ...]:
+        leaving = pod(0).running().leaves(at=NOON - timedelta(seconds=s_past))
+        return see(leaving, pod(1).evicted_unseen(), job=None).members
+
+    assert [members(s_past) for s_past in (-120, 30, 31)] == [("pod-0",), ("pod-0",), ()]

@@ -20,5 +20,8 @@ class RunPolicy(Schema):
     """Charged restarts over all stages before the job fails; preemptions are not charged."""
     active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
     """Fail the job when it has run this long."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """Remove the pods and run files of a job this long after it ended, and their logs with them; what it wrote to its
+    storage stays. Left out, they stay until the job is deleted."""
     hang_timeout_seconds: Annotated[int, Field(ge=30, le=86_400)] = 1800
     """A training rank that makes no step for this long is a hang: the gang is restarted."""

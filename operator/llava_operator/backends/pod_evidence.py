@@ -81,6 +81,7 @@ def see_attempt(bodies: AttemptBodies, *, num_workers: int, latched: tuple[str, 
         gang=tuple(sorted(gang)) if is_complete else (),
         waiting=_waiting(bodies, living) if is_waiting else None,
         num_placed=sum(map(_is_placed, living)),
+        remains=bodies.job is not None and "deletionTimestamp" not in bodies.job["metadata"],
     )
 
 
@@ -123,8 +124,8 @@ def _ending(pod: Body, now: datetime) -> Ending | None:
 
 
 def _members(bodies: AttemptBodies, living: list[Body], *, is_done: bool, now: datetime) -> tuple[str, ...]:
-    """Count what may still act: living pods, and a PyTorchJob, which can make pods anew; only a success rests."""
-    job = [bodies.job] if bodies.job and not is_done else []
+    """Count what may still act: living pods, and a PyTorchJob, which can make pods anew until it has ended itself."""
+    job = [bodies.job] if bodies.job and not is_done and not _condition(bodies.job, "Failed") else []
     return tuple(_uid(body) for body in (*job, *living) if not _is_overdue(body, now))
 
 
@@ -189,8 +190,8 @@ def _container(pod: Body) -> Body:
     return next((status for status in statuses if status["name"] == CONTAINER), {})
 
 
-def _condition(pod: Body, type_: str, *, status: str = "True") -> Body | None:
-    conditions = (pod.get("status") or {}).get("conditions") or []
+def _condition(body: Body, type_: str, *, status: str = "True") -> Body | None:
+    conditions = (body.get("status") or {}).get("conditions") or []
     return next((one for one in conditions if (one["type"], one["status"]) == (type_, status)), None)
 
 

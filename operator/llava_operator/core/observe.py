@@ -52,6 +52,8 @@ class ObservedAttempt:
     waiting: Waiting | None = None
     num_placed: int = 0
     """Living members that have their place, and with it their GPUs, whether they run or not."""
+    remains: bool = False
+    """Whether something of it is kept that tells what happened and can be removed, even if nothing can act any more."""
 
     @property
     def checkpoint(self) -> CheckpointRef | None:

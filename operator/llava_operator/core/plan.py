@@ -67,6 +67,7 @@ class Plan:
     max_restarts: int
     active_deadline_s: int | None
     hang_timeout_s: int
+    ttl_s: int | None
     gate: Gate | None
     model: ScoredModel | None = None
     """What an evaluation scores."""
@@ -87,6 +88,7 @@ def plan_job(job: Job) -> Plan:
         max_restarts=policy.max_restarts,
         active_deadline_s=policy.active_deadline_seconds,
         hang_timeout_s=policy.hang_timeout_seconds,
+        ttl_s=policy.ttl_seconds_after_finished,
         gate=_gate(spec),
         model=model,
         lacking=found if isinstance(found, Waiting) else None,

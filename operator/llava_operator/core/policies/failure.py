@@ -55,7 +55,13 @@ def answer_failure(situation: Situation, cause: Cause, *, message: str) -> Resta
     # Sentences about wrong input say what to do themselves; the others tell what happened.
     advice = "" if cause.retry is Retry.NEVER or cause.advice in message else cause.advice
     told = " ".join(part for part in (f"{stage.name} failed: {message}", surrender, advice) if part)
-    return Fail(cause, told, child=child, failed=record.model_copy(update={"charged": False}))
+    doomed = None if _has_ended(situation.attempt) else child
+    return Fail(cause, told, child=doomed, failed=record.model_copy(update={"charged": False}))
+
+
+def _has_ended(attempt: ObservedAttempt | None) -> bool:
+    """Say whether the attempt ended by itself and left evidence: its pods are worth keeping for their logs."""
+    return attempt is not None and attempt.state is AttemptState.FAILED and attempt.exit_code != LOST.exit_code
 
 
 def _exhausted(situation: Situation, stage: StageStatus, cause: Cause) -> str | None:
