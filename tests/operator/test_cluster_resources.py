@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 
+from llava_contract.run import JobKind
 from llava_contract.v1alpha1.status import Condition, JobStatus, Phase, StageState, StageStatus
 from llava_operator.cluster_resources import ClusterResources, merge_patch
 from llava_operator.core.events import Event
-from llava_operator.core.job import Job
+from llava_operator.core.job import Job, Key
 from llava_operator.core.observe import Observed
 from llava_operator.core.plan import plan_job
 from llava_operator.core.status import latched
 from llava_operator.errors import Conflict, InvalidSpec, Refused, SpecRefused
 from support.fake_cluster import FakeCluster, merged
 from support.jobs import KEY, NOON
-from support.specs import PLAIN, changed
+from support.specs import EVAL, PLAIN, changed
 
 KIND = "llavatrainjobs"
+EVAL_KEY = Key(JobKind.EVAL, KEY.namespace, KEY.name)
 
 
 def cluster(changes: dict[str, Any] | None = None, **meta: Any) -> FakeCluster:
@@ -148,6 +150,58 @@ def test_a_refused_spec_is_told_once() -> None:
         fake.objects[KIND, "demo"]["spec"]["recipe"] = recipe
         resources(fake).get(KEY)
     assert [body["reason"] for body in events(fake)] == ["SpecRefused"]
+
+
+def evaluated(fake: FakeCluster, **changes: Any) -> FakeCluster:
+    """Put an evaluation of the same name beside the training job."""
+    body = changed(EVAL, {"metadata.name": "demo", **changes})
+    about = {"namespace": "team", "uid": "e1", "generation": 1, "resourceVersion": "3"}
+    fake.put("llavaevaljobs", {**body, "metadata": {**body["metadata"], **about}})
+    return fake
+
+
+def test_an_evaluation_is_read_with_the_training_job_that_it_names() -> None:
+    fake = evaluated(cluster({"status": {"artifacts": {"huggingface": "s3://bucket/model"}}}))
+    job = resources(fake).get(EVAL_KEY)
+    assert job is not None
+    assert job.source is not None
+    assert (job.uid, job.source.exports, job.source.status.artifacts) == (
+        "e1", True, {"huggingface": "s3://bucket/model"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fake", [FakeCluster(), cluster()])
+def test_an_evaluation_of_a_uri_looks_at_no_training_job(fake: FakeCluster) -> None:
+    job = resources(evaluated(fake, **{"spec.model": {"uri": "/models/a"}})).get(EVAL_KEY)
+    assert job is not None
+    assert job.source is None
+
+
+@pytest.mark.parametrize(("change", "exports"), [({"spec.convert": "(absent)", "spec.evaluate": "(absent)"}, False),
+                                                 ({"spec.recipe": "no-such-recipe"}, True)])  # fmt: skip
+def test_whether_a_training_job_exports_is_read_off_its_spec(change: dict[str, Any], exports: bool) -> None:
+    job = resources(evaluated(cluster(change))).get(EVAL_KEY)
+    assert job is not None
+    assert job.source is not None
+    assert job.source.exports is exports
+
+
+def test_looking_at_a_refused_training_job_writes_nothing() -> None:
+    fake = evaluated(cluster({"spec.recipe": "no-such-recipe"}))
+    resources(fake).get(EVAL_KEY)
+    assert not [call for call in fake.calls if call.startswith("patch")]
+
+
+def test_status_and_events_of_two_kinds_under_one_name_stay_apart() -> None:
+    fake = evaluated(cluster())
+    job = resources(fake).get(EVAL_KEY)
+    assert job is not None
+    resources(fake).patch_status(job, job.status.model_copy(update={"phase": Phase.RUNNING}))
+    resources(fake).emit(job, Event("Succeeded", "done"))
+    (body,) = [body for (kind, _), body in fake.objects.items() if kind == "events.events.k8s.io"]
+    assert (body["regarding"]["kind"], body["regarding"]["uid"]) == ("LlavaEvalJob", "e1")
+    assert fake.objects["llavaevaljobs", "demo"]["status"]["phase"] == "Running"
+    assert "status" not in fake.objects[KIND, "demo"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
+from llava_contract.result import StageResult
 from llava_contract.run import Stage
+from llava_contract.v1alpha1.status import JobStatus, StageStatus
 from llava_operator.backends.base import Attempt
+from llava_operator.backends.pod_places import outside
 from llava_operator.backends.rendering import PodSettings, render
 from llava_operator.core.plan import plan_job
 from llava_operator.core.runfile import run_config
+from support.evaluations import DONE, MODEL, evaluation
 from support.jobs import SPEC, job
 
 GOLDENS = Path(__file__).parents[1] / "data" / "operator"
@@ -117,3 +122,44 @@ def test_nothing_of_the_gang_reaches_a_pod_through_prepare() -> None:
 def test_a_job_names_its_own_image() -> None:
     spec = pod_of(workers={**SPEC["workers"], "image": "mine:2", "imagePullPolicy": "Always"})
     assert [spec["containers"][0][key] for key in ("image", "imagePullPolicy")] == ["mine:2", "Always"]
+
+
+def scoring() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the ConfigMap and the PyTorchJob of an evaluation whose model lies on another server."""
+    built = evaluation(DONE)
+    plan = plan_job(built)
+    status = JobStatus(model=plan.model, stages=[StageStatus(name="evaluate", attempt=1)])
+    rendered = render(
+        Attempt("demo-1", plan.stages[0], run_config(replace(built, status=status), plan.stages[0])), SETTINGS
+    )
+    return rendered.config_map, rendered.pytorch_job
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_evaluation_owns_its_children_and_says_so_in_a_label(index: int) -> None:
+    meta = scoring()[index]["metadata"]
+    (owner,) = meta["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("LlavaEvalJob", "demo", "e1")
+    assert meta["labels"]["llava.dev/job-kind"] == "LlavaEvalJob"
+
+
+def test_a_model_of_another_secret_is_read_with_it_and_scores_are_written_with_ours() -> None:
+    (container,) = scoring()[1]["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    secrets = {
+        env["name"]: env["valueFrom"]["secretKeyRef"]["name"] for env in container["env"] if "KEY" in env["name"]
+    }
+    assert secrets == {
+        "AWS_ACCESS_KEY_ID": "ours", "AWS_SECRET_ACCESS_KEY": "ours",
+        "LLAVA_MODEL_AWS_ACCESS_KEY_ID": "theirs", "LLAVA_MODEL_AWS_SECRET_ACCESS_KEY": "theirs",
+    }  # fmt: skip
+
+
+def test_the_run_file_says_where_the_model_is() -> None:
+    task = json.loads(scoring()[0]["data"]["run.json"])["task"]
+    assert (task["modelUri"], task["modelStorage"]["endpoint"]) == (MODEL, "http://theirs:9000")
+
+
+def test_what_a_pod_made_on_a_claim_is_named_as_others_reach_it() -> None:
+    made = {"huggingface": "file:///mnt/claims/runs/demo/models", "report": "file:///mnt/other/report.html"}
+    told = outside(StageResult(stage="convert", attempt=1, exit_code=0, reason="Succeeded", artifacts=made))
+    assert told.artifacts == {"huggingface": "pvc://runs/demo/models", "report": "file:///mnt/other/report.html"}

@@ -172,5 +172,40 @@ def test_answers_to_writes_are_learned_where_their_kind_is_watched(plural: str, 
     assert bool(made.children(Kind.POD, "job")) is is_kept
 
 
+def evaluation(name: str, of: str | None, *, version: int = 1, namespace: str = "team") -> dict[str, Any]:
+    meta = {"namespace": namespace, "name": name, "uid": f"e-{name}", "resourceVersion": str(version)}
+    return {"metadata": meta, "spec": {"model": {"trainJobName": of} if of else {"uri": "/models/a"}}}
+
+
+def test_a_training_job_is_followed_by_the_evaluations_that_name_it() -> None:
+    made = store()
+    bodies = [evaluation("b", "llava"), evaluation("a", "llava"), evaluation("c", "other"), evaluation("d", None)]
+    for body in (*bodies, evaluation("e", "llava", namespace="else")):
+        made.put(Kind.EVAL_JOB, body)
+    assert [follower.name for follower in made.followers(KEY)] == ["a", "b"]
+    assert made.followers(Key(JobKind.EVAL, "team", "llava")) == []
+
+
+def test_an_evaluation_that_is_gone_or_names_another_job_follows_no_more() -> None:
+    made = store()
+    for name in ("gone", "edited", "stays"):
+        made.put(Kind.EVAL_JOB, evaluation(name, "llava"))
+    made.remove(Kind.EVAL_JOB, evaluation("gone", "llava"))
+    made.put(Kind.EVAL_JOB, evaluation("edited", "other", version=2))
+    assert [follower.name for follower in made.followers(KEY)] == ["stays"]
+
+
+def test_an_evaluation_may_name_a_job_that_is_not_there_yet() -> None:
+    made = Store(Clock())
+    made.put(Kind.EVAL_JOB, evaluation("early", "llava"))
+    assert made.followers(KEY) == [Key(JobKind.EVAL, "team", "early")]
+
+
+def test_two_kinds_of_one_name_are_two_jobs() -> None:
+    made = store()
+    made.put(Kind.EVAL_JOB, evaluation("llava", "llava"))
+    assert made.jobs() == [Key(JobKind.EVAL, "team", "llava"), KEY]
+
+
 def test_large_fields_that_nobody_reads_are_left_out() -> None:
     assert "managedFields" not in store(pod()).children(Kind.POD, "job")[0].body["metadata"]

@@ -97,7 +97,7 @@ class World:
     def step(self) -> Decision:
         """Reconcile once, two minutes later than the last time."""
         self.now += timedelta(minutes=2)
-        return reconcile(KEY, self, backend=self, now=NOON + self.now)
+        return reconcile(self.job.key, self, backend=self, now=NOON + self.now)
 
     def run(self) -> JobStatus:
         """Reconcile until nothing is left to do; running attempts end as told."""
