@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import yaml
 
 from support.eventually import eventually
+from support.namespaces import made_namespace
 from support.tree import ROOT
 
 kubernetes = pytest.importorskip("kubernetes", reason="the operator extra is not installed: make init")
@@ -76,18 +75,6 @@ def install(client: Any, definition: dict[str, Any]) -> None:
         return any(c.type == "Established" and c.status == "True" for c in status.conditions or ())
 
     eventually(is_served)
-
-
-@contextmanager
-def made_namespace(client: Any) -> Iterator[str]:
-    """A namespace that goes with the block."""
-    api = kubernetes.client.CoreV1Api(client)
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    api.create_namespace({"metadata": {"name": name}})
-    try:
-        yield name
-    finally:
-        api.delete_namespace(name)
 
 
 @pytest.fixture
