@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from llava_contract.run import JobKind
 from llava_operator.core.job import Key
+from llava_operator.trimmed import trimmed
 
 __all__ = ["OWNER_UID", "Body", "Kind", "Store", "Stored", "owner_uid"]
 
@@ -105,7 +106,7 @@ class Store:
 
     def put(self, kind: Kind, body: Body) -> None:
         """Take a body from a list or a watch; ignored are older ones than the known, and those of departed objects."""
-        fresh = Stored(kind, _trimmed(body))
+        fresh = Stored(kind, trimmed(kind.value, body))
         if not fresh.owner:
             return
         with self._lock:
@@ -122,7 +123,7 @@ class Store:
 
     def remove(self, kind: Kind, body: Body) -> None:
         """Take the last body of a deleted object; a child's is remembered, a job takes its whole family along."""
-        gone = Stored(kind, _trimmed(body), departed_at=self.clock())
+        gone = Stored(kind, trimmed(kind.value, body), departed_at=self.clock())
         with self._lock:
             if kind.is_job:
                 self._remove_job(gone)
@@ -292,9 +293,3 @@ def _source_key(stored: Stored) -> Key | None:
         return None
     name = ((stored.body.get("spec") or {}).get("model") or {}).get("trainJobName")
     return Key(JobKind.TRAIN, str(stored.body["metadata"]["namespace"]), str(name)) if name else None
-
-
-def _trimmed(body: Body) -> Body:
-    """Leave out what is large and never read: a thousand jobs have to fit into a small container."""
-    meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-    return {**body, "metadata": meta}
