@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -93,6 +94,14 @@ def test_failure_says_what_where_and_what_to_do_once(exit_code: int, said: str, 
     decision = job().after(76).failed(exit=exit_code, message=said).decision()
     assert isinstance(decision, Fail)
     assert decision.message == want
+
+
+@pytest.mark.parametrize(("began_s_ago", "again_in_s"), [(0, 3), (2, 3), (7, 7), (3600, 60)])
+def test_an_attempt_that_does_not_begin_is_looked_at_again_because_nobody_watches_events(
+    began_s_ago: int, again_in_s: int
+) -> None:
+    late = replace(job().named_only().pending(), now=NOON + timedelta(seconds=began_s_ago))
+    assert late.decision() == Wait(late.now + timedelta(seconds=again_in_s))
 
 
 def test_spent_budget_is_named() -> None:

@@ -136,6 +136,9 @@ class JobBuilder:
     def named_only(self) -> JobBuilder:
         return replace(self, state=StageState.STARTING, phase=Phase.PENDING, seen=None)
 
+    def pending(self) -> JobBuilder:
+        return replace(self, seen=self._seen(AttemptState.PENDING))
+
     def restarting(self, *, failed_s_ago: float) -> JobBuilder:
         when = self.now - timedelta(seconds=failed_s_ago)
         restarting = Condition(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from llava_contract import causes
@@ -21,6 +21,7 @@ _MAX_DELAY_S = 300
 _FIRST_ROOM_DELAY_S = 60
 _MAX_ROOM_DELAY_S = 1800
 """For a gang that gave its places back: others shall have the time to take them, and to finish."""
+_SOON, _SELDOM = timedelta(seconds=3), timedelta(seconds=60)
 
 
 def wait_for_attempt(situation: Situation) -> Decision | None:
@@ -30,8 +31,22 @@ def wait_for_attempt(situation: Situation) -> Decision | None:
         return None
     if attempt.state not in (AttemptState.PENDING, AttemptState.RUNNING):
         return None
-    times = (news_at(stage.waiting, attempt.waiting), gives_back_at(situation))
+    times = (news_at(stage.waiting, attempt.waiting), gives_back_at(situation) or _listens_at(situation))
     return Wait(min((time for time in times if time is not None), default=None))
+
+
+def _listens_at(situation: Situation) -> datetime | None:
+    """Say when to look again at an attempt that has not begun: after as long as it has waited, 3 to 60 s.
+
+    A quota, or a volume that cannot be mounted, is told by Events alone, and those wake nobody.
+    """
+    attempt, stage, now = situation.attempt, situation.stage, situation.now
+    if attempt is None or stage is None or attempt.state is not AttemptState.PENDING:
+        return None
+    words = (ConditionType.RESTARTING, ConditionType.SUSPENDED)
+    changed = [find_condition(situation.status.conditions, word) for word in words]
+    began = max([stage.start_time or now, *(one.last_transition_time for one in changed if one)])
+    return now + min(max(now - began, _SOON), _SELDOM)
 
 
 def back_off(situation: Situation) -> Decision | None:
