@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,9 +74,9 @@ class BucketStorage(Storage):
         return self._mirror.fetch(self.key(path_or_uri))
 
     def draft(self, path: str) -> Path:
-        """A file in the cache; another process has another."""
+        """A file in the cache; another process has another, in another pod too: there, ids of processes are alike."""
         name = hashlib.sha256(self.uri_of(path).encode()).hexdigest()[:24]
-        draft = cache_folder() / "drafts" / f"{name}-{os.getpid()}"
+        draft = cache_folder() / "drafts" / f"{name}-{socket.gethostname()}-{os.getpid()}"
         with translated(Access.WRITE, str(draft.parent)):
             draft.parent.mkdir(parents=True, exist_ok=True)
         return draft
