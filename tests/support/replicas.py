@@ -43,11 +43,14 @@ class Replica:
         return [json.loads(line) for line in self.log_file.read_text().splitlines() if line.endswith("}")]
 
 
-def start_replica(name: str, namespace: str, *, folder: Path, **environment: str) -> Replica:
-    """Start one that works in this namespace only."""
+def start_replica(
+    name: str, namespace: str, *, folder: Path, beside: tuple[str, ...] = (), **environment: str
+) -> Replica:
+    """Start one that works in this namespace only, and in those `beside` it."""
     log_file = folder / f"{name}.log"
+    namespaces = ",".join((namespace, *beside))
     command = [
-        sys.executable, "-m", "llava_operator", "--namespaces", namespace, "--own-namespace", namespace,
+        sys.executable, "-m", "llava_operator", "--namespaces", namespaces, "--own-namespace", namespace,
         "--identity", name, "--port", "0",
     ]  # fmt: skip
     with log_file.open("wb") as log:

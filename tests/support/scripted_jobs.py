@@ -124,16 +124,23 @@ class JobsOf:
 
 
 @contextmanager
-def watched_jobs(api: Any, namespace: str, folder: Path) -> Iterator[JobsOf]:
-    """An operator and a journal for the namespace; what they said is shown when a test fails."""
-    with journal_on(_address_of_this_machine(api)) as journal:
-        operator = start_replica("operator", namespace, folder=folder)
-        jobs = JobsOf(namespace, api, journal)
+def watched_jobs(api: Any, namespace: str, folder: Path, *, beside: tuple[str, ...] = ()) -> Iterator[JobsOf]:
+    """A journal, and an operator that is at work; what the operator said is shown when a test fails."""
+    with unwatched_jobs(api, namespace) as jobs:
+        operator = start_replica("operator", namespace, folder=folder, beside=beside)
         try:
+            eventually(lambda: any(line["message"] == "leading" for line in operator.log()), within_s=60)
             yield jobs
         finally:
             operator.end()
             print(operator.log_file.read_text()[-20_000:])
+
+
+@contextmanager
+def unwatched_jobs(api: Any, namespace: str) -> Iterator[JobsOf]:
+    """A journal for the namespace; operators are the caller's."""
+    with journal_on(_address_of_this_machine(api)) as journal:
+        yield JobsOf(namespace, api, journal)
 
 
 def _address_of_this_machine(api: Any) -> str:
