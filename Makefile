@@ -22,8 +22,9 @@ LIMIT_TRAINER := 900
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500
 LIMIT_HELM := 300
+LIMIT_IMAGES := 600
 
-.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-cluster test-helm test-demo demo package-chart clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-cluster test-helm test-images test-demo demo package-chart clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -80,6 +81,9 @@ test-cluster: init examples/tiny/data/.made ## the product on the cluster that K
 
 test-helm: init ## the chart, where helm is on the PATH or named by HELM
 	timeout $(LIMIT_HELM) $(BIN)/pytest -n 2 tests/helm
+
+test-images: init ## the Dockerfiles' own install steps, done in a folder
+	timeout $(LIMIT_IMAGES) $(BIN)/pytest -n 2 tests/images
 
 package-chart: ## the chart as one file in dist/
 	helm package helm/llava-operator --destination dist
