@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("kubernetes", reason="the operator extra is not installed: make init")
+from kubernetes import client as kubernetes
 
 from llava_contract.run import Stage
 from support.eventually import eventually
@@ -163,6 +164,31 @@ def test_a_users_status_is_ignored(client: Any, namespace: str) -> None:
     assert "status" not in puppets.job()
     puppets.replace({**puppets.job(), "status": {"phase": "Succeeded"}})
     assert "status" not in puppets.job()
+
+
+EDITS: dict[str, dict[str, Any]] = {
+    "storage.uri": {"storage": {"uri": "s3://elsewhere/demo"}},
+    "model": {"model": {"promptTemplate": "llama3_chat"}},
+    "recipe": {"recipe": "internlm2-7b-qlora"},
+}
+
+
+@pytest.mark.parametrize("field", EDITS)
+def test_what_a_stage_was_made_with_stays_once_it_is_done(client: Any, namespace: str, field: str) -> None:
+    puppets = Puppets(client, namespace)
+    puppets.create()
+    puppets.write_status({"stages": [{"name": "prepare", "state": "Succeeded"}]})
+    with pytest.raises(kubernetes.ApiException, match=f"spec.{field}: .*create another job"):
+        puppets.edit(EDITS[field])
+    assert puppets.edit({"finetune": {"learningRate": 0.5}}) == 2
+
+
+@pytest.mark.parametrize("field", EDITS)
+def test_everything_may_be_mended_before(client: Any, namespace: str, field: str) -> None:
+    puppets = Puppets(client, namespace)
+    puppets.create()
+    puppets.write_status({"stages": [{"name": "prepare", "state": "Running"}]})
+    assert puppets.edit(EDITS[field]) == 2
 
 
 def nodes(schema: dict[str, Any], schemas: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

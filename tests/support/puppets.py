@@ -73,6 +73,10 @@ class Puppets:
         """Put this in the job's place."""
         self._objects.replace_namespaced_custom_object(*self._jobs, self.name, body)
 
+    def write_status(self, status: Body) -> None:
+        """Write status as the operator does."""
+        self._objects.patch_namespaced_custom_object_status(*self._jobs, self.name, {"status": status})
+
     def events(self) -> list[Any]:
         """Give what was told about the job."""
         told = kubernetes.EventsV1Api(self.api).list_namespaced_event(self.namespace).items

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from llava_contract import rules
+from llava_contract import edits, rules
 from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.conversion import ConvertSpec
 from llava_contract.v1alpha1.data import PrepareSpec
@@ -73,7 +73,7 @@ class LlavaTrainJobSpec(Schema):
 class LlavaTrainJob(Schema):
     """Trains, converts and scores one LLaVA model: prepare -> pretrain -> finetune -> convert -> evaluate."""
 
-    RULES: ClassVar = (rules.JOB_NAME,)
+    RULES: ClassVar = (rules.JOB_NAME, edits.STORAGE_STAYS, edits.MODEL_STAYS, edits.RECIPE_STAYS)
 
     api_version: Literal["llava.dev/v1alpha1"]
     """llava.dev/v1alpha1"""
