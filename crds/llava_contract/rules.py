@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from llava_contract.v1alpha1.evaljob import EvaluatedModel, LlavaEvalJob
-    from llava_contract.v1alpha1.pods import EnvVar
+    from llava_contract.v1alpha1.pods import CacheVolume, EnvVar
     from llava_contract.v1alpha1.storage import StorageSpec
     from llava_contract.v1alpha1.training import DeepspeedSpec, TrainStageSpec, TuningSpec
     from llava_contract.v1alpha1.trainjob import LlavaTrainJob, LlavaTrainJobSpec
@@ -155,6 +155,18 @@ ONE_ENV_VALUE: Final = Rule(
     _has_one_value,
     "write value or valueFrom, not both",
     ("valueFrom",),
+)
+
+
+def _names_one_cache(cache: CacheVolume) -> bool:
+    return [cache.empty_dir, cache.persistent_volume_claim, cache.host_path].count(None) == 2
+
+
+ONE_CACHE: Final = Rule(
+    "one-cache",
+    "(has(self.emptyDir) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.hostPath) ? 1 : 0) == 1",
+    _names_one_cache,
+    "write exactly one of emptyDir, persistentVolumeClaim and hostPath; leave cache out for a folder of each pod's own",
 )
 
 

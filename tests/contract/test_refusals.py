@@ -64,6 +64,9 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
         "recipe",
         {"spec.recipe": ONE_STAGE, "spec.finetune.pretrainedProjector": "x", "spec.convert": {}},
     ),
+    "claim as cache": ("plain", {"spec.workers.cache": {"persistentVolumeClaim": {"claimName": "shared"}}}),
+    "bounded cache": ("plain", {"spec.workers.cache": {"emptyDir": {"sizeLimit": "200Gi"}}}),
+    "kept for a day": ("plain", {"spec.runPolicy.ttlSecondsAfterFinished": 86400}),
     "longest name": ("plain", {"metadata.name": "a" * 30}),
     "labels": ("plain", {"metadata.labels": {"team": "vision"}}),
 }

@@ -19,6 +19,7 @@ ALL = {rule.name: rule for rule in vars(rules).values() if isinstance(rule, Rule
 OF_EVALUATIONS = ("one-model", "model-s3-settings")
 LORA = {"rank": 1, "alpha": 1}
 A = "(absent)"
+CACHE = "spec.workers.cache"
 ENV = "spec.workers.podTemplate.env.0"
 
 # rule, path of the object that the rule is about, change to PLAIN, whether the rule holds
@@ -74,6 +75,11 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("one-env-value", ENV, {"spec.workers.podTemplate.env": [{"name": "A", "value": "1"}]}, True),
     ("one-env-value", ENV, {"spec.workers.podTemplate.env": [{"name": "A", "valueFrom": {}}]}, True),
     ("one-env-value", ENV, {"spec.workers.podTemplate.env": [{"name": "A", "value": "", "valueFrom": {}}]}, False),
+    ("one-cache", CACHE, {CACHE: {"emptyDir": {}}}, True),
+    ("one-cache", CACHE, {CACHE: {"hostPath": {"path": "/c"}}}, True),
+    ("one-cache", CACHE, {CACHE: {"persistentVolumeClaim": {"claimName": "c"}}}, True),
+    ("one-cache", CACHE, {CACHE: {}}, False),
+    ("one-cache", CACHE, {CACHE: {"emptyDir": {}, "hostPath": {"path": "/c"}}}, False),
     ("s3-settings", "spec.storage", {}, True),
     ("s3-settings", "spec.storage", {"spec.storage": {"uri": "s3://b", "region": "eu"}}, True),
     ("s3-settings", "spec.storage", {"spec.storage.region": "eu"}, False),

@@ -46,6 +46,10 @@ S3 = {"uri": "s3://bucket/demo", "credentialsSecretName": "keys"}
 CASES: dict[str, tuple[Stage, dict[str, Any]]] = {
     "prepare-on-cpus": (Stage.PREPARE, {}),
     "finetune-two-nodes": (Stage.FINETUNE, {"workers": GANG, "storage": S3}),
+    "convert-with-a-claim-as-cache": (
+        Stage.CONVERT,
+        {"workers": {**GANG, "cache": {"persistentVolumeClaim": {"claimName": "weights"}}}},
+    ),
     "prepare-beside-gpus": (Stage.PREPARE, {"workers": GANG, "storage": {"uri": "pvc://runs/demo"}}),
 }
 
@@ -163,3 +167,22 @@ def test_what_a_pod_made_on_a_claim_is_named_as_others_reach_it() -> None:
     made = {"huggingface": "file:///mnt/claims/runs/demo/models", "report": "file:///mnt/other/report.html"}
     told = outside(StageResult(stage="convert", attempt=1, exit_code=0, reason="Succeeded", artifacts=made))
     assert told.artifacts == {"huggingface": "pvc://runs/demo/models", "report": "file:///mnt/other/report.html"}
+
+
+@pytest.mark.parametrize(
+    ("cache", "source"),
+    [
+        (None, {"emptyDir": {}}),
+        ({"emptyDir": {}}, {"emptyDir": {}}),
+        ({"emptyDir": {"sizeLimit": "200Gi"}}, {"emptyDir": {"sizeLimit": "200Gi"}}),
+        ({"persistentVolumeClaim": {"claimName": "w"}}, {"persistentVolumeClaim": {"claimName": "w"}}),
+        ({"hostPath": {"path": "/c"}}, {"hostPath": {"path": "/c", "type": "Directory"}}),
+    ],
+)
+@pytest.mark.parametrize("stage", [Stage.PREPARE, Stage.FINETUNE])
+def test_every_pod_has_the_cache_that_the_job_names(
+    stage: Stage, cache: dict[str, Any] | None, source: dict[str, Any]
+) -> None:
+    spec = pod_of(stage, workers={**SPEC["workers"], "cache": cache})
+    assert {"name": "llava-cache", **source} in spec["volumes"]
+    assert {"name": "llava-cache", "mountPath": "/cache"} in spec["containers"][0]["volumeMounts"]

@@ -13,8 +13,8 @@ from llava_contract import rules
 from llava_contract.schema import Schema, list_map, unique_by
 
 __all__ = [
-    "CpuPods", "EnvVar", "KeyRef", "PodOverlay", "PodResources", "SecretRef", "Toleration", "ValueSource", "Volume",
-    "VolumeMount",
+    "CacheVolume", "CpuPods", "EnvVar", "KeyRef", "PodOverlay", "PodResources", "SecretRef", "Toleration",
+    "ValueSource", "Volume", "VolumeMount",
 ]  # fmt: skip
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
@@ -158,3 +158,37 @@ class CpuPods(Schema):
     """Requests and limits."""
     pod_template: PodOverlay = PodOverlay()
     """What is laid over these pods."""
+
+
+class EmptyDirCache(Schema):
+    """A folder of the pod's own, on its node; it goes with the pod."""
+
+    size_limit: Quantity | None = None
+    """The pod is evicted when the folder holds more; without it the node's disk is the limit."""
+
+
+class ClaimCache(Schema):
+    """A PersistentVolumeClaim in the job's namespace."""
+
+    claim_name: ObjectName
+    """Name of the claim. A gang on several nodes needs one of access mode ReadWriteMany."""
+
+
+class HostPathCache(Schema):
+    """A folder of the node, for the next pod there; Pod Security of level baseline or restricted refuses it."""
+
+    path: Annotated[str, Field(min_length=2, max_length=1024, pattern=r"^/[^:]+$")]
+    """An existing folder that user 65532 may write to."""
+
+
+class CacheVolume(Schema):
+    """Where pods keep what they fetch from hf:// and s3://, at /cache; write exactly one of the three."""
+
+    RULES: ClassVar = (rules.ONE_CACHE,)
+
+    empty_dir: EmptyDirCache | None = None
+    """A folder of each pod's own, which goes with it."""
+    persistent_volume_claim: ClaimCache | None = None
+    """A volume that outlives the pods: a second attempt fetches nothing anew."""
+    host_path: HostPathCache | None = None
+    """A folder of the node that outlives the pods."""

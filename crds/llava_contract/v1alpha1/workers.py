@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llava_contract import rules
 from llava_contract.schema import Schema, filled_by_recipe
-from llava_contract.v1alpha1.pods import CpuPods, PodOverlay, PodResources
+from llava_contract.v1alpha1.pods import CacheVolume, CpuPods, PodOverlay, PodResources
 
 __all__ = ["WorkersSpec"]
 
@@ -36,6 +36,9 @@ class WorkersSpec(Schema):
     """Requests and limits of the training container in pretrain, finetune and evaluate."""
     pod_template: PodOverlay = PodOverlay()
     """What is laid over the pods of pretrain, finetune and evaluate."""
+    cache: CacheVolume | None = None
+    """Where all pods of the job keep what they fetch from hf:// and s3:// and what they compile; a folder of each pod's
+    own when left out. A volumeMount at /cache takes its place."""
     cpu: CpuPods = CpuPods()
     """The pods of prepare and convert, so that they do not land on GPU nodes."""
 

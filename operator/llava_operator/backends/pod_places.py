@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 from llava_contract.result import Progress, StageResult
 from llava_contract.run import RunConfig
+from llava_contract.v1alpha1.pods import CacheVolume
 from llava_operator.core.plan import PodPlan
 
 __all__ = ["Places", "outside", "places_of"]
@@ -16,12 +17,13 @@ Told = TypeVar("Told", bound=Progress | StageResult)
 _CLAIM: Final = re.compile(r"^pvc://(?P<claim>[^/\s]+)(?P<rest>/.*)?$")
 _CLAIMS_ROOT: Final = "/mnt/claims"
 _MOUNTED: Final = re.compile(rf"^file://{_CLAIMS_ROOT}/(?P<rest>.+)$")
-_WRITABLE: Final[dict[str, tuple[str, dict[str, str]]]] = {
-    "/tmp": ("llava-tmp", {}),  # noqa: S108  a volume of the pod's own
-    "/cache": ("llava-cache", {}),
-    "/dev/shm": ("llava-shm", {"medium": "Memory"}),  # noqa: S108  64 MiB otherwise, too little for NCCL and loaders
+_CACHE: Final = "/cache"
+_OWN: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "/tmp": ("llava-tmp", {"emptyDir": {}}),  # noqa: S108  a volume of the pod's own
+    # 64 MiB otherwise, too little for NCCL and loaders.
+    "/dev/shm": ("llava-shm", {"emptyDir": {"medium": "Memory"}}),  # noqa: S108
 }
-"""Mount path to the name and source of an emptyDir; everything else of the root is read-only."""
+"""Mount path to the name and source of a volume of the pod's own."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ def places_of(config: RunConfig, pods: PodPlan) -> tuple[RunConfig, Places]:
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
     taken = {mount.mount_path.rstrip("/") for mount in pods.overlay.volume_mounts}
-    for path, (name, source) in _WRITABLE.items():
+    # Everything else of the root is read-only.
+    for path, (name, source) in {**_OWN, _CACHE: ("llava-cache", _cache_source(pods.cache))}.items():
         if path not in taken:
-            volumes.append({"name": name, "emptyDir": source})
+            volumes.append({"name": name, **source})
             mounts.append({"name": name, "mountPath": path})
     for claim, volume in claims.items():
         volumes.append({"name": volume, "persistentVolumeClaim": {"claimName": claim}})
@@ -66,6 +69,16 @@ def _unmoved(value: Any) -> Any:
             return f"pvc://{found['rest']}"
         case _:
             return value
+
+
+def _cache_source(cache: CacheVolume | None) -> dict[str, Any]:
+    if cache is None:
+        return {"emptyDir": {}}
+    source: dict[str, Any] = cache.model_dump(mode="json", exclude_none=True)
+    if "hostPath" in source:
+        # A folder that the kubelet makes belongs to root: better no pod, and an event that names the path.
+        source["hostPath"]["type"] = "Directory"
+    return source
 
 
 def _moved(value: Any, claims: dict[str, str]) -> Any:

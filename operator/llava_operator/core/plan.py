@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from llava_contract.run import Stage
 from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec
-from llava_contract.v1alpha1.pods import PodOverlay, PodResources
+from llava_contract.v1alpha1.pods import CacheVolume, PodOverlay, PodResources
 from llava_contract.v1alpha1.status import ScoredModel
 from llava_contract.v1alpha1.workers import WorkersSpec
 from llava_operator.core.job import Job
@@ -28,6 +28,7 @@ class PodPlan:
     gpu_resource_name: str = "nvidia.com/gpu"
     resources: PodResources = field(default_factory=PodResources)
     overlay: PodOverlay = field(default_factory=PodOverlay)
+    cache: CacheVolume | None = None
     credentials_secret: str | None = None
     model_secret: str | None = None
     """With which a model is read that another job made, where that takes another Secret."""
@@ -136,6 +137,7 @@ def _pod_plan(workers: WorkersSpec, *, is_light: bool) -> PodPlan:
         gpu_resource_name=workers.gpu_resource_name,
         resources=workers.cpu.resources if is_light else workers.resources,
         overlay=workers.cpu.pod_template if is_light else workers.pod_template,
+        cache=workers.cache,
     )
 
 
