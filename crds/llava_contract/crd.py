@@ -53,6 +53,7 @@ SCORE: Final = Column("Score", "string", ".status.score", "Circular accuracy of 
 RESTARTS: Final = Column("Restarts", "integer", ".status.restarts", "Restarts over all stages.")
 AGE: Final = Column("Age", "date", ".metadata.creationTimestamp", "Time since the job was created.")
 RECIPE: Final = Column("Recipe", "string", ".spec.recipe", "The recipe that fills the spec.", is_wide=True)
+MODEL: Final = Column("Model", "string", ".status.model.uri", "What is scored.", is_wide=True)
 RATE: Final = Column(
     "Samples/s", "number", ".status.progress.samplesPerSecond", "Samples a second over all ranks.", is_wide=True
 )
@@ -96,7 +97,7 @@ RESOURCES: Final = (
         LlavaEvalJob,
         "llavaevaljobs",
         "lej",
-        (STATE, PROGRESS, ETA, SCORE, RESTARTS, AGE, REASON, MESSAGE),
+        (STATE, PROGRESS, ETA, SCORE, RESTARTS, AGE, MODEL, REASON, MESSAGE),
         (".status.phase", ".spec.model.trainJobName"),
     ),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from obstore.exceptions import GenericError
 
-from llava_contract.run import StorageTarget
+from llava_contract.run import ModelStorage, StorageTarget
 from llava_trainer.errors import (
     Infrastructure,
     InvalidSpec,
@@ -37,9 +37,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llava_trainer.storage.connection._RETRIES", {"max_retries": 0})
 
 
-def as_user(monkeypatch: pytest.MonkeyPatch, user: tuple[str, str]) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", user[0])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", user[1])
+def as_user(monkeypatch: pytest.MonkeyPatch, user: tuple[str, str], *, prefix: str = "") -> None:
+    monkeypatch.setenv(f"{prefix}AWS_ACCESS_KEY_ID", user[0])
+    monkeypatch.setenv(f"{prefix}AWS_SECRET_ACCESS_KEY", user[1])
 
 
 def test_a_bucket_that_is_not_there_is_told_at_once(s3_owner: S3Server) -> None:
@@ -100,6 +100,25 @@ def test_forbidden_is_not_absent(s3_owner: S3Server, bucket: str, monkeypatch: p
     as_user(monkeypatch, READER)
     store = connect(bucket.removeprefix("s3://"), "job", s3_owner.target(bucket))
     assert isinstance(BucketStorage(store, Mirror(store, f"{bucket}/job", Path(), "job")).look("x"), Forbidden)
+
+
+def test_a_model_with_keys_of_its_own_is_read_with_them(
+    s3_owner: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_owner.client().put_object(Bucket=bucket.removeprefix("s3://"), Key="model/word", Body=b"theirs")
+    as_user(monkeypatch, READER)
+    as_user(monkeypatch, OWNER, prefix="LLAVA_MODEL_")
+    target = s3_owner.target(f"{bucket}/model")
+    theirs = ModelStorage(**target.model_dump(), env_prefix="LLAVA_MODEL_")
+    assert (materialise(f"{bucket}/model", theirs) / "word").read_bytes() == b"theirs"
+    with pytest.raises(StorageForbidden):
+        materialise(f"{bucket}/model", target)
+
+
+def test_a_model_without_keys_of_its_own_is_read_with_those_that_there_are(s3_owner: S3Server, bucket: str) -> None:
+    s3_owner.client().put_object(Bucket=bucket.removeprefix("s3://"), Key="model/word", Body=b"ours")
+    theirs = ModelStorage(**s3_owner.target(f"{bucket}/model").model_dump(), env_prefix="LLAVA_MODEL_")
+    assert (materialise(f"{bucket}/model", theirs) / "word").read_bytes() == b"ours"
 
 
 @pytest.mark.usefixtures("impatient", "s3_owner")
