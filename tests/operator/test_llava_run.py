@@ -8,11 +8,12 @@ import os
 import select
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llava_operator.backends.local_processes import ProcessWatch
-from support.local_jobs import LocalJob, ended
+from support.local_jobs import Ended, LocalJob, ended
 
 
 @pytest.fixture
@@ -198,3 +199,40 @@ def test_a_new_job_ends_what_the_old_one_left_running(local: LocalJob) -> None:
     assert local.run("--new").code == 0
     assert [line["stage"] for line in local.journal()].count("prepare") == 2
     assert all(line["is_alone"] for line in local.journal())
+
+
+def evaluate(local: LocalJob, folder: Path, **settings: Any) -> Ended:
+    """Run an evaluation of job `demo` in a folder."""
+    file, asked = local.root / "eval.yaml", {"benchmarks": [{"name": "shapes", "uri": "shapes.tsv"}], **settings}
+    spec = {"model": {"trainJobName": "demo"}, "storage": {"uri": "s3://nobody/reads/this"}, "evaluate": asked}
+    head = {"apiVersion": "llava.dev/v1alpha1", "kind": "LlavaEvalJob", "metadata": {"name": "scores"}}
+    file.write_text(json.dumps({**head, "spec": {**spec, "workers": {"gpusPerWorker": 0}}}))
+    return local.run_file(file, folder)
+
+
+def test_an_evaluation_scores_the_model_of_the_job_beside_it(local: LocalJob) -> None:
+    local.run()
+    done = evaluate(local, local.root / "scores")
+    status = json.loads((local.root / "scores/job.json").read_text())["status"]
+    assert done.code == 0, done.err
+    assert (status["phase"], status["score"]) == ("Succeeded", "90.0")
+    assert status["model"]["uri"] == local.status()["artifacts"]["huggingface"]
+    assert [line["stage"] for line in local.journal()][-2:] == ["evaluate", "evaluate"]
+
+
+def test_an_evaluation_before_its_job_is_told_what_to_run_first(local: LocalJob) -> None:
+    done = evaluate(local, local.root / "scores")
+    assert done.code == 13
+    assert f"run it first with --dir {local.root / 'demo'}" in done.err
+
+
+def test_an_evaluation_below_its_minimum_fails_with_its_own_code(local: LocalJob) -> None:
+    local.run()
+    assert evaluate(local, local.root / "scores", minimumAccuracy=0.95).code == 79
+
+
+def test_an_evaluation_does_not_move_into_the_folder_of_a_job(local: LocalJob) -> None:
+    local.run()
+    done = evaluate(local, local.folder)
+    assert done.code == 2
+    assert "holds a job with another spec" in done.err

@@ -55,10 +55,13 @@ class LocalJob:
 
     def run(self, *flags: str, **spec: Any) -> Ended:
         """Run it to its end."""
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = scripted_run.main(*self._arguments(flags, spec))
-        return Ended(code, out.getvalue(), err.getvalue())
+        return _ended(*self._arguments(flags, spec))
+
+    def run_file(self, file: Path, folder: Path) -> Ended:
+        """Run another job to its end, by the same script."""
+        script = self.root / "script.json"
+        script.write_text(json.dumps(self.script))
+        return _ended(str(script), str(file), str(folder))
 
     def _arguments(self, flags: tuple[str, ...], spec: dict[str, Any]) -> list[str]:
         script, file = self.root / "script.json", self.root / "job.yaml"
@@ -86,6 +89,13 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+def _ended(*arguments: str) -> Ended:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = scripted_run.main(*arguments)
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:
