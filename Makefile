@@ -19,12 +19,13 @@ DEMO_DIR ?= runs/tiny
 # Lane limits in seconds, killed when exceeded: each is about twice what two cores need.
 LIMIT_FAST := 120
 LIMIT_TRAINER := 900
+LIMIT_MODES := 900
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500
 LIMIT_HELM := 300
 LIMIT_IMAGES := 600
 
-.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-cluster test-helm test-images test-demo demo package-chart clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-modes test-cluster test-helm test-images test-demo demo package-chart clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -74,7 +75,10 @@ test-base: base ## contract, operator and light commands where torch cannot be i
 	timeout $(LIMIT_FAST) .venv-base/bin/pytest -n 2 tests/contract tests/operator tests/base $(LIGHT_ROOMS)
 
 test-trainer: init ## the trainer, with torch on the CPU
-	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile tests/trainer tests/examples
+	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile -m "not modes" tests/trainer tests/examples
+
+test-modes: init ## every way of tuning with every ZeRO stage and offload, on two ranks
+	$(TORCH_ENV) timeout $(LIMIT_MODES) $(BIN)/pytest tests/trainer/engine/test_modes.py
 
 test-cluster: init examples/tiny/data/.made ## the product on the cluster that KUBECONFIG names, else on one from the kit
 	.ci/with-cluster timeout $(LIMIT_CLUSTER) $(BIN)/pytest -n 3 --dist loadfile tests/cluster

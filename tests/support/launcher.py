@@ -10,7 +10,13 @@ from llava_contract.v1alpha1.conversion import ExportDtype
 from llava_contract.v1alpha1.training import TuningMode, TuningSpec
 from support.training_job import Running, start
 
-_COMMAND = "import sys; from llava_trainer import launch; sys.exit(launch.main(sys.argv[1:], rank_command=[{!r}]))"
+_TESTS = str(Path(__file__).parents[1])  # so that a script may import `support`
+_COMMAND = f"""
+import os, sys
+os.environ["PYTHONPATH"] = os.pathsep.join([{_TESTS!r}, os.environ.get("PYTHONPATH", "")])
+from llava_trainer import launch
+sys.exit(launch.main(sys.argv[1:], rank_command=[{{!r}}]))
+"""
 
 
 def start_script(script: ModuleType, config: RunConfig, folder: Path) -> Running:

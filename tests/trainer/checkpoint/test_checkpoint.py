@@ -28,10 +28,12 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def save(storage: Storage, alone: Ranks) -> Callable[..., CheckpointRef]:
-    def save(step: int, *, attempt: int = 1, uid: str = "uid", keep_last: int = 9) -> CheckpointRef:
+    def save(
+        step: int, state: list[Fragment] | None = None, *, attempt: int = 1, uid: str = "uid", keep_last: int = 9
+    ) -> CheckpointRef:
         place = Place("finetune", 0, uid, attempt, f"{attempt:08x}")
         saver = Saver(storage, alone, place, keep_last=keep_last, global_batch=4, seed=0)
-        return saver.save(fragments(), SHAPES, at=Moment(step, 100, 0, step))
+        return saver.save(fragments() if state is None else state, SHAPES, at=Moment(step, 100, 0, step))
 
     return save
 
@@ -74,6 +76,21 @@ def flip(file: Path) -> None:
 def test_weights_come_back_whole(storage: Storage, save: Callable[..., CheckpointRef]) -> None:
     read = read_weights(storage, save(5).uri)
     assert {name: tensor.tolist() for name, tensor in read.items()} == {k: v.tolist() for k, v in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize(("size", "given"), [(0, 0), (4, 0), (4, 3)])
+def test_an_empty_or_partial_tensor_fails_the_save(
+    storage: Storage, save: Callable[..., CheckpointRef], size: int, given: int
+) -> None:
+    with pytest.raises(AssertionError, match=r"llm\.lora_A"):
+        save(5, [*fragments(), Fragment(Span(Slot.EXP_AVG_SQ, "llm.lora_A", 0, size), torch.zeros(given))])
+    assert not any(item.path.endswith("MANIFEST.json") for item in storage.list("checkpoints"))
+
+
+def test_state_that_no_rank_wrote_fails_the_save(storage: Storage, save: Callable[..., CheckpointRef]) -> None:
+    with pytest.raises(AssertionError, match="wrote 20 elements of training state, the parameters have 21"):
+        save(5, fragments()[:-1])
+    assert not any(item.path.endswith("MANIFEST.json") for item in storage.list("checkpoints"))
 
 
 @pytest.mark.parametrize(("start", "size"), [(0, 6), (1, 2), (3, 3), (2, 0)])

@@ -64,6 +64,11 @@ def test_a_name_cannot_be_written_twice(tmp_path: Path) -> None:
         write_weights(tmp_path, [("a", torch.ones(1)), ("a", torch.ones(1))])
 
 
+def test_a_tensor_without_elements_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMismatch, match=r"lora_A: a tensor of shape \(0, 4\)"):
+        write_weights(tmp_path, [("lora_A", torch.ones(0, 4))])
+
+
 def test_a_training_checkpoint_may_nest_its_state(tmp_path: Path) -> None:
     torch.save({"state_dict": TENSORS, "step": 3}, tmp_path / "iter_1.pth")
     assert set(open_weights(tmp_path / "iter_1.pth").names) == set(TENSORS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from llava_contract.result import CheckpointRef
+from llava_contract.schema import Schema
 from llava_trainer.checkpoint.layout import MANIFEST, Place, draw_incarnation
 from llava_trainer.checkpoint.manifest import Manifest, StoredFile, digest
 from llava_trainer.checkpoint.retention import prune
@@ -36,6 +37,14 @@ class Moment:
     epoch_step: int
 
 
+class _Share(Schema):
+    """What one rank has written."""
+
+    files: list[StoredFile]
+    num_elements: int
+    """Over all slots."""
+
+
 @dataclass(frozen=True)
 class Saver:
     """Writes the checkpoints of one gang; `global_batch` and `seed` are what the data cursor and random state mean."""
@@ -56,17 +65,24 @@ class Saver:
         Raises what the storage raises; then there is no checkpoint, and the one before is still the newest.
         """
         place = Place(self.place.stage, at.step, self.place.uid, self.place.attempt, self.place.incarnation)
-        share = [self._write(place, index, part) for index, part in enumerate(_parts(fragments))]
-        shares = gather_texts(json.dumps([file.model_dump() for file in share]))
+        shares = gather_texts(self._write_share(place, fragments).model_dump_json())
         commit = ""
         if self.ranks.rank == 0:
-            files = [StoredFile.model_validate(file) for share in shares for file in json.loads(share)]
-            commit = self._commit(place, files, shapes=shapes, at=at)
+            told = [_Share.model_validate_json(share) for share in shares]
+            _require_whole(told, shapes)
+            commit = self._commit(place, [file for share in told for file in share.files], shapes=shapes, at=at)
         ref = CheckpointRef(uri=self.storage.uri_of(place.path), step=at.step, manifest_sha256=broadcast_text(commit))
         if self.ranks.rank == 0:
             _LOG.info("checkpoint of step %d committed: %s", at.step, ref.uri)
             prune(self.storage, place, keep_last=self.keep_last)
         return ref
+
+    def _write_share(self, place: Place, fragments: Iterable[Fragment]) -> _Share:
+        files, num_elements = [], 0
+        for index, part in enumerate(_parts(fragments)):
+            files.append(self._write(place, index, part))
+            num_elements += sum(fragment.span.size for fragment in part)
+        return _Share(files=files, num_elements=num_elements)
 
     def _write(self, place: Place, index: int, part: list[Fragment]) -> StoredFile:
         kind = "weights" if part[0].span.slot is Slot.MASTER else "optimizer"
@@ -103,6 +119,13 @@ def agree_on_place(stage: str, *, uid: str, attempt: int) -> Place:
     return Place(stage, 0, uid, attempt, broadcast_text(draw_incarnation()))
 
 
+def _require_whole(shares: list[_Share], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """An engine that shares parameters gives empty tensors where it is asked in the wrong way: no such checkpoint."""
+    given = sum(share.num_elements for share in shares)
+    wanted = len(Slot) * sum(math.prod(shape) for shape in shapes.values())
+    assert given == wanted, f"ranks wrote {given:,} elements of training state, the parameters have {wanted:,}"
+
+
 def _parts(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
     """Cut the stream where a file is full and where weights give way to optimizer state."""
     part: list[Fragment] = []
@@ -113,6 +136,7 @@ def _parts(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
             yield part
             part, size_bytes = [], 0
         assert fragment.values_N.dtype == torch.float32, f"{fragment.span}: {fragment.values_N.dtype}, not fp32"
+        assert fragment.values_N.numel() == fragment.span.size > 0, f"{fragment.span}: {fragment.values_N.shape}"
         part.append(fragment)
         size_bytes += fragment.values_N.nbytes
     if part:

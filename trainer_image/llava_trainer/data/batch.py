@@ -8,7 +8,7 @@ H = W = image size, N = positions that hold image rows = num_images * patches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,14 @@ class Batch:
     def num_labels(self) -> int:
         """Positions that are predicted."""
         return int((self.labels_T != IGNORE).sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on a device."""
+        import torch  # noqa: PLC0415
+
+        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        moved = {name: value.to(device, non_blocking=True) for name, value in values if isinstance(value, torch.Tensor)}
+        return replace(self, **moved)
 
 
 def seen_images(samples: Sequence[Sample]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -49,8 +49,8 @@ class Feed:
             coming = ahead.submit(self._batch, packs[0])
             for following in packs[1:]:
                 batch, coming = coming.result(), ahead.submit(self._batch, following)
-                yield _to(batch, self.device)
-            yield _to(coming.result(), self.device)
+                yield batch.to(self.device)
+            yield coming.result().to(self.device)
 
     def _batch(self, pack: Pack) -> Batch:
         samples = self.tokens.read(pack.sample_indices)
@@ -64,12 +64,3 @@ class Feed:
             lengths, num_labels = self.tokens.lengths(self.patches).tolist(), self.tokens.num_labels.tolist()
             self._epochs[epoch] = plan_epoch(lengths, num_labels, batching=self.batching, epoch=epoch)
         return self._epochs[epoch]
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    moved = {
-        item.name: value.to(device, non_blocking=True)
-        for item in fields(batch)
-        if isinstance(value := getattr(batch, item.name), torch.Tensor)
-    }
-    return replace(batch, **moved)

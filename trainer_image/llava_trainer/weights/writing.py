@@ -22,7 +22,7 @@ def write_weights(
 ) -> list[str]:
     """Write model.safetensors, or shards of about `shard_bytes` with their index, and give the names in order.
 
-    At most one shard is in memory. WeightsMismatch when a name comes twice.
+    At most one shard is in memory. WeightsMismatch when a name comes twice or a tensor has no element.
     """
     shards: list[list[str]] = []
     waiting: dict[str, torch.Tensor] = {}
@@ -38,6 +38,8 @@ def write_weights(
     for name, tensor in tensors:
         if name in seen:
             raise WeightsMismatch(f"{name}: two tensors of that name for one model; give each part once.")
+        if not tensor.numel():
+            raise WeightsMismatch(f"{name}: a tensor of shape {tuple(tensor.shape)}; give the whole weights.")
         seen.add(name)
         size_bytes = tensor.numel() * tensor.element_size()
         if waiting and waiting_bytes + size_bytes > shard_bytes:
