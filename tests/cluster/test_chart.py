@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -228,6 +229,15 @@ def page(replica: Replica, name: str) -> str:
         return ""
     with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/{name}", timeout=10) as answer:
         return str(answer.read().decode())
+
+
+def test_the_first_job_of_the_notes_is_one_that_the_server_takes(server: Server) -> None:
+    notes = helm("get", "notes", "kinds", "--namespace", SYSTEM, "--kubeconfig", str(server.kubeconfig)).stdout
+    _, _, shown = notes.partition("<<EOF\n")
+    body = yaml.safe_load(textwrap.dedent(shown.partition("   EOF\n")[0]))
+    where = ("llava.dev", "v1alpha1", TEAM, "llavatrainjobs")
+    made = server.objects.create_namespaced_custom_object(*where, body, dry_run="All")
+    assert made["metadata"]["name"] == "first"
 
 
 def test_an_upgrade_keeps_the_jobs_and_so_does_an_uninstallation(server: Server) -> None:
