@@ -106,6 +106,8 @@ class Store:
 
     def put(self, kind: Kind, body: Body) -> None:
         """Take a body from a list or a watch; ignored are older ones than the known, and those of departed objects."""
+        if self._is_newest(Stored(kind, body)):
+            return
         fresh = Stored(kind, trimmed(kind.value, body))
         if not fresh.owner:
             return
@@ -225,6 +227,12 @@ class Store:
         with self._lock:
             family = [self._objects[uid] for uid in self._family.get(owner, ())]
         return sorted((s for s in family if s.kind is kind), key=lambda s: str(s.body["metadata"]["name"]))
+
+    def _is_newest(self, stored: Stored) -> bool:
+        """Whether just this version is known: answers to writes, lists and watches bring the same bodies."""
+        with self._lock:
+            known = self._objects.get(stored.uid)
+        return known is not None and known.version == stored.version != 0
 
     def _insert(self, stored: Stored) -> None:
         if stored.kind.is_job and stored.uid not in self._objects:
