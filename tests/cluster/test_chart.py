@@ -22,12 +22,18 @@ from support.charts import CHART, helm
 from support.eventually import eventually
 from support.own_cluster import own_cluster
 from support.replicas import Replica
+from support.rights import JOBS, LEASE
 from support.tree import ROOT
 
 kubernetes = pytest.importorskip("kubernetes")
 
 SYSTEM, TEAM, OTHER = "llava-system", "team", "other"
-JOB = yaml.safe_load((ROOT / "examples/tiny/llava-finetune.yaml").read_text())
+TRAINING = yaml.safe_load((ROOT / "examples/tiny/llava-finetune.yaml").read_text())
+EVALUATION = yaml.safe_load((ROOT / "examples/tiny/llava-eval.yaml").read_text())
+EVALUATION["spec"]["model"] = {"uri": "s3://llava/tiny/models/huggingface"}
+GRANTED = {(verb, kind) for (_, kind), verbs in (JOBS | LEASE).items() for verb in verbs}
+# Read when Pod Security warns, to see whether it would also refuse.
+UNUSED = {("get", "namespaces")}
 WHERE: dict[str, dict[str, Any]] = {"everywhere": {}, "one namespace": {"watchNamespaces": [TEAM]}}
 
 
@@ -72,9 +78,9 @@ class Server:
         return {str(event.reason) for event in events.items}
 
     @contextmanager
-    def job(self, namespace: str, name: str) -> Iterator[None]:
-        where = ("llava.dev", "v1alpha1", namespace, "llavatrainjobs")
-        self.objects.create_namespaced_custom_object(*where, {**JOB, "metadata": {"name": name}})
+    def job(self, namespace: str, name: str, *, body: dict[str, Any] = TRAINING) -> Iterator[None]:
+        where = ("llava.dev", "v1alpha1", namespace, f"{body['kind'].lower()}s")
+        self.objects.create_namespaced_custom_object(*where, {**body, "metadata": {"name": name}})
         yield
         self.objects.delete_namespaced_custom_object(*where, name)
 
@@ -183,6 +189,23 @@ def test_the_accounts_rights_are_enough_from_a_job_to_its_gang_and_back(
         eventually(lambda: server.phase(TEAM, "llava") == "Suspended")
     assert replica.end() == 0
     assert refused(replica) == []
+
+
+def test_every_right_is_used_but_that_for_a_warning(server: Server, install: Install, start: Start) -> None:
+    replica = start(install(), "a")
+    with server.job(TEAM, "llava"), server.job(TEAM, "scored", body=EVALUATION):
+        eventually(lambda: len(server.gangs(TEAM)) == 2)
+        server.suspend(TEAM, "llava")
+        eventually(lambda: len(server.gangs(TEAM)) == 1)
+        eventually(lambda: GRANTED - used(replica) == UNUSED)
+    assert used(replica) <= GRANTED
+
+
+def used(replica: Replica) -> set[tuple[str, str]]:
+    """Verbs and resources of the requests so far; discovery needs no right."""
+    asked = r'^llava_operator_api_requests_total\{kind="([^"]+)",verb="([^"]+)"'
+    found = re.findall(asked, page(replica, "metrics"), flags=re.MULTILINE)
+    return {(verb, kind) for kind, verb in found if kind not in {"v1", "v1alpha1"}}
 
 
 def refused(replica: Replica) -> list[str]:

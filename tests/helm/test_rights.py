@@ -8,24 +8,10 @@ from typing import Any
 import pytest
 
 from support.charts import NAMESPACE, Body, of_kind, rendered
+from support.rights import JOBS, LEASE
 
 kube = pytest.importorskip("llava_operator.kube", reason="the operator extra is not installed: make init")
 
-WATCHED = {"list", "watch"}
-JOBS: dict[tuple[str, str], set[str]] = {
-    ("llava.dev", "llavatrainjobs"): {"get"} | WATCHED,
-    ("llava.dev", "llavaevaljobs"): {"get"} | WATCHED,
-    ("llava.dev", "llavatrainjobs/status"): {"patch"},
-    ("llava.dev", "llavaevaljobs/status"): {"patch"},
-    ("kubeflow.org", "pytorchjobs"): {"get", "create", "delete"} | WATCHED,
-    ("", "pods"): WATCHED,
-    ("", "configmaps"): {"get", "create", "delete"},
-    ("", "podtemplates"): {"create"},
-    ("", "namespaces"): {"get"},
-    ("", "events"): {"list"},
-    ("events.k8s.io", "events"): {"create"},
-}
-LEASE = {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
 INSTALLATIONS = {"cluster": {}, "two namespaces": {"watchNamespaces": ["one", "two"]}}
 
 
