@@ -23,9 +23,10 @@ LIMIT_MODES := 900
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500
 LIMIT_HELM := 300
+LIMIT_BENCH := 960
 LIMIT_IMAGES := 600
 
-.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-modes test-cluster test-helm test-images test-demo demo package-chart clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-modes test-cluster test-helm test-images test-demo demo bench-operator package-chart clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -91,6 +92,9 @@ test-images: init ## the Dockerfiles' own install steps, done in a folder
 
 package-chart: ## the chart as one file in dist/
 	helm package helm/llava-operator --destination dist
+
+bench-operator: init ## a thousand jobs on the API server (without Training Operator) that KUBECONFIG names; up to 15 minutes
+	timeout $(LIMIT_BENCH) $(BIN)/python bench/operator_load.py $(BENCH_OPTIONS)
 
 examples/tiny/data/.made: examples/tiny/make_data.py examples/tiny/scenes.py examples/tiny/wording.py | .venv/.synced
 	$(BIN)/python examples/tiny/make_data.py
