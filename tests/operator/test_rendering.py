@@ -186,3 +186,10 @@ def test_every_pod_has_the_cache_that_the_job_names(
     spec = pod_of(stage, workers={**SPEC["workers"], "cache": cache})
     assert {"name": "llava-cache", **source} in spec["volumes"]
     assert {"name": "llava-cache", "mountPath": "/cache"} in spec["containers"][0]["volumeMounts"]
+
+
+def test_a_queue_is_named_on_the_gang_and_nothing_is_suspended_by_us() -> None:
+    rendered = render(attempt(runPolicy={"queueName": "gpus"}), SETTINGS)
+    assert rendered.pytorch_job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert "suspend" not in rendered.pytorch_job["spec"]["runPolicy"]
+    assert "kueue.x-k8s.io/queue-name" not in rendered.config_map["metadata"]["labels"]

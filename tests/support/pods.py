@@ -35,11 +35,15 @@ class Pod:
     conditions: tuple[dict[str, str], ...] = ()
     leaving: str | None = None
     node: str = ""
+    made_s: float = -60
     image: str = ""
 
     @property
     def name(self) -> str:
         return f"{CHILD}-worker-{self.index}"
+
+    def made(self, *, at_s: float) -> Pod:
+        return replace(self, made_s=at_s)
 
     def placed(self) -> Pod:
         return replace(self, node="node-a")
@@ -76,6 +80,7 @@ class Pod:
             "name": self.name,
             "namespace": "team",
             "uid": self.uid or f"pod-{self.index}",
+            "creationTimestamp": stamp(self.made_s),
             "labels": {
                 **LABELS,
                 "training.kubeflow.org/job-name": CHILD,

@@ -5,7 +5,7 @@ Pods are the truth; what a PyTorchJob says about itself is late, partial or empt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from llava_contract import causes
 from llava_contract.result import StageResult
 from llava_contract.run import Stage
+from llava_operator.backends.pod_queue import is_suspended, of_this_run, queued
 from llava_operator.backends.rendering import ATTEMPT, CONTAINER, STAGE
 from llava_operator.core.observe import AttemptState, ObservedAttempt, Waiting
 
@@ -63,10 +64,17 @@ class Ending:
 def see_attempt(bodies: AttemptBodies, *, num_workers: int, latched: tuple[str, ...], now: datetime) -> ObservedAttempt:
     """Judge an attempt of so many workers; `latched` are the UIDs of its complete gang as status knows them."""
     labels = _labels(bodies)
+    bodies = replace(
+        bodies, pods=of_this_run(bodies.job, bodies.pods), departed=of_this_run(bodies.job, bodies.departed)
+    )
     known = {_uid(pod): pod for pod in (*bodies.departed, *bodies.pods)}
     endings = {uid: ending for uid, pod in known.items() if (ending := _ending(pod, now))}
     living = [pod for pod in bodies.pods if _uid(pod) not in endings]
     state, ending = _judge(endings, latched, living=living, num_workers=num_workers)
+    is_released = is_suspended(bodies.job) and state is not AttemptState.SUCCEEDED
+    if is_released:
+        # Whatever its pods end with: they were taken away, and new ones come.
+        state, ending = AttemptState.PENDING, None
     gang = [_uid(pod) for pod in bodies.pods if _phase(pod) in ("Running", "Succeeded")]
     is_complete = state is AttemptState.RUNNING and not latched and len(gang) == num_workers
     is_waiting = state is AttemptState.PENDING
@@ -80,7 +88,8 @@ def see_attempt(bodies: AttemptBodies, *, num_workers: int, latched: tuple[str, 
         members=_members(bodies, living, is_done=state is AttemptState.SUCCEEDED, now=now),
         gang=tuple(sorted(gang)) if is_complete else (),
         waiting=_waiting(bodies, living) if is_waiting else None,
-        num_placed=sum(map(_is_placed, living)),
+        num_placed=0 if is_released else sum(map(_is_placed, living)),
+        is_released=is_released,
         remains=bodies.job is not None and "deletionTimestamp" not in bodies.job["metadata"],
     )
 
@@ -135,7 +144,9 @@ def _is_overdue(body: Body, now: datetime) -> bool:
 
 
 def _waiting(bodies: AttemptBodies, living: list[Body]) -> Waiting | None:
-    """Find what keeps the gang from running: a container, the scheduler, or whoever refuses to admit pods."""
+    """Find what keeps the gang from running: a queue, a container, the scheduler, or whoever refuses to admit pods."""
+    if bodies.job and is_suspended(bodies.job):
+        return queued(bodies.job)
     for pod in sorted(living, key=lambda pod: str(pod["metadata"]["name"])):
         name = pod["metadata"]["name"]
         waiting = (_container(pod).get("state") or {}).get("waiting") or {}

@@ -13,6 +13,7 @@ from llava_contract.result import PROGRESS_PORT, PROGRESS_PORT_ENV
 from llava_contract.run import CACHE_DIR_ENV, MODEL_ENV_PREFIX, RunConfig
 from llava_operator.backends.base import Attempt
 from llava_operator.backends.pod_places import Places, places_of
+from llava_operator.backends.pod_queue import QUEUE_NAME
 from llava_operator.core.plan import PodPlan, StagePlan
 
 __all__ = [
@@ -58,7 +59,7 @@ class Rendered:
 def render(attempt: Attempt, settings: PodSettings) -> Rendered:
     """Write the bodies of an attempt; both bear its name and belong to the job."""
     config, _ = places_of(attempt.config, attempt.plan.pods)
-    metadata = {
+    metadata: Body = {
         "name": attempt.child,
         "namespace": config.job.namespace,
         "labels": _labels(config),
@@ -75,7 +76,7 @@ def render(attempt: Attempt, settings: PodSettings) -> Rendered:
         pytorch_job={
             "apiVersion": "kubeflow.org/v1",
             "kind": "PyTorchJob",
-            "metadata": metadata,
+            "metadata": {**metadata, "labels": {**metadata["labels"], **_queue(attempt.plan)}},
             "spec": {
                 "nprocPerNode": str(attempt.plan.num_ranks // attempt.plan.num_workers),
                 # No backoffLimit: it deletes the failed pod together with what it said.
@@ -104,6 +105,10 @@ def _labels(config: RunConfig) -> dict[str, str]:
         STAGE: str(config.stage),
         ATTEMPT: str(config.attempt),
     }
+
+
+def _queue(plan: StagePlan) -> dict[str, str]:
+    return {QUEUE_NAME: plan.pods.queue_name} if plan.pods.queue_name else {}
 
 
 def _owner(config: RunConfig) -> Body:

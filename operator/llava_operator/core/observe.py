@@ -52,6 +52,8 @@ class ObservedAttempt:
     waiting: Waiting | None = None
     num_placed: int = 0
     """Living members that have their place, and with it their GPUs, whether they run or not."""
+    is_released: bool = False
+    """Whether a queue took its members away: new ones will come, and those that were known count no more."""
     remains: bool = False
     """Whether something of it is kept that tells what happened and can be removed, even if nothing can act any more."""
 

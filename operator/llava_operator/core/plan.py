@@ -29,6 +29,7 @@ class PodPlan:
     resources: PodResources = field(default_factory=PodResources)
     overlay: PodOverlay = field(default_factory=PodOverlay)
     cache: CacheVolume | None = None
+    queue_name: str | None = None
     credentials_secret: str | None = None
     model_secret: str | None = None
     """With which a model is read that another job made, where that takes another Secret."""
@@ -124,6 +125,7 @@ def _stage_plan(stage: Stage, spec: JobSpec, model: ScoredModel | None) -> Stage
         pods=replace(
             _pod_plan(workers, is_light=stage not in _NEEDS_GPU),
             credentials_secret=spec.storage.credentials_secret_name,
+            queue_name=spec.run_policy.queue_name,
             model_secret=model_secret(model, spec.storage),
         ),
     )

@@ -168,6 +168,8 @@ def _pending(status: JobStatus, attempt: ObservedAttempt, now: datetime) -> tupl
     """Say what an attempt waits for; one that waits for nothing in particular keeps the words that were found."""
     if status.phase is Phase.RUNNING:
         status = status.model_copy(update={"phase": Phase.PENDING})
+    if attempt.is_released:
+        status = _with_stage(status, attempt.stage, state=StageState.STARTING, pods=[])
     waiting, what = attempt.waiting, f"{attempt.stage} attempt {attempt.attempt}"
     if waiting is None:
         ready = find_condition(status.conditions, ConditionType.READY)
