@@ -27,6 +27,8 @@ SERVER_TIMEOUT_S: Final = 240
 _CLIENT_TIMEOUT_S: Final = SERVER_TIMEOUT_S + 30
 _CONNECT_TIMEOUT_S: Final = 10
 _PLURALS: Final = frozenset(kind.value for kind in Kind)
+_NOBODY: Final[Any] = "llava-operator"
+"""For kopf's peering, which is not used; else it asks for the user's name, and that of a container has none."""
 _CHUNK: Final = 500
 """Objects that one answer to a list holds: thousands at once would need hundreds of megabytes for a moment."""
 _GROUPS: Final = {
@@ -63,6 +65,7 @@ def watch(store: Store, told: Told, *, namespaces: tuple[str, ...], stop: thread
             clusterwide=not namespaces,
             namespaces=list(namespaces),
             standalone=True,
+            identity=_NOBODY,
             stop_flag=stop,
         )
     )

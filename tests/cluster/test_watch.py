@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -138,6 +139,13 @@ def test_watching_leaves_no_trace_on_a_users_object(watched: Watched) -> None:
     eventually(lambda: watched.store.is_complete and not watched.woken.empty())
     assert watched.job() == before
     assert not {"annotations", "finalizers"} & set(before["metadata"])
+
+
+def test_the_user_need_not_have_a_name(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a container, whose user no file knows.
+    monkeypatch.setattr("getpass.getuser", lambda: {}[os.getuid()])
+    watched.thread.start()
+    eventually(lambda: watched.store.is_complete)
 
 
 def test_a_deleted_job_is_told_and_takes_its_pods_along(watched: Watched) -> None:
