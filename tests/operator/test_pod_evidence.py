@@ -194,3 +194,12 @@ def test_a_new_attempt_waits_for_old_pods_until_half_a_minute_past_their_grace_p
         return see(leaving, pod(1).evicted_unseen(), job=None).members
 
     assert [members(s_past) for s_past in (-120, 30, 31)] == [("pod-0",), ("pod-0",), ()]
+
+
+@pytest.mark.parametrize("field", ["containerStatuses", "initContainerStatuses"])
+def test_a_container_that_a_webhook_put_in_is_named(field: str) -> None:
+    body = pod(0).waits("PodInitializing").body()
+    stuck = {"name": "proxy", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}}
+    body["status"].setdefault(field, []).append(stuck)
+    seen = see_attempt(AttemptBodies(CHILD, pytorch_job(), (body,)), num_workers=2, latched=(), now=NOON)
+    assert seen.waiting == Waiting("CrashLoopBackOff", f"{pod(0).name}, container proxy: back-off 10s")

@@ -124,13 +124,24 @@ def test_a_pending_attempt_says_what_it_waits_for() -> None:
     assert status.stages[2].message == "ImagePullBackOff: no such image"
 
 
-def test_waiting_for_nothing_in_particular_keeps_the_words_that_were_found() -> None:
-    waited = pending(Waiting("Unschedulable", "no GPU"))
+def quiet(waited: JobStatus, *, s_later: float) -> JobStatus:
+    """See the same attempt later, when it waits for nothing in particular."""
     builder = job().named_only().running()
     assert builder.seen is not None
-    quiet = Observed((replace(builder.seen, state=AttemptState.PENDING),))
-    later = latched(waited, plan_job(builder.build()), observed=quiet, now=LATER)
-    assert (later.conditions, later.stages[2].message) == (waited.conditions, waited.stages[2].message)
+    seen = Observed((replace(builder.seen, state=AttemptState.PENDING),))
+    return latched(waited, plan_job(builder.build()), observed=seen, now=NOON + timedelta(seconds=s_later))
+
+
+def test_a_container_between_two_tries_keeps_the_words_that_were_found() -> None:
+    waited = pending(Waiting("CrashLoopBackOff", "back-off 10s"))
+    assert quiet(waited, s_later=29) == waited
+
+
+def test_waiting_for_nothing_in_particular_is_starting() -> None:
+    status = quiet(pending(Waiting("Unschedulable", "no GPU")), s_later=30)
+    assert (ready(status).reason, ready(status).message) == ("Starting", "finetune attempt 1 is starting")
+    assert (status.stages[2].message, status.stages[2].waiting) == ("", None)
+    assert quiet(status, s_later=60) == status
 
 
 def test_what_was_waited_for_is_forgotten_once_it_runs() -> None:

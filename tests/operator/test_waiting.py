@@ -60,8 +60,8 @@ def test_the_time_of_holding_goes_on_with_another_reason_and_ends_when_nothing_i
 
 @pytest.mark.parametrize(
     ("waiting", "want_s"),
-    [(THREE, None), (IMAGE, None), (None, None), (FOUR, 25)],
-    ids=["same", "other", "no", "count"],
+    [(THREE, None), (IMAGE, None), (None, 25), (FOUR, 25)],
+    ids=["same", "other", "over", "count"],
 )
 def test_news_that_is_held_back_is_told_after_the_pause(waiting: Waiting | None, want_s: int | None) -> None:
     at = news_at(told(s_ago=5), waiting)

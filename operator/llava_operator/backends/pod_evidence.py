@@ -149,11 +149,8 @@ def _waiting(bodies: AttemptBodies, living: list[Body]) -> Waiting | None:
         return queued(bodies.job)
     for pod in sorted(living, key=lambda pod: str(pod["metadata"]["name"])):
         name = pod["metadata"]["name"]
-        waiting = (_container(pod).get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _PULLING:
-            return Waiting(_PULLING[-1], f"{name}: {_pull_sentence(pod, waiting)}")
-        if waiting.get("reason", "") not in _QUIET:
-            return Waiting(waiting["reason"], f"{name}: {waiting.get('message') or 'no reason is given'}")
+        if stuck := next((one for one in _containers(pod) if _waits(one).get("reason", "") not in _QUIET), None):
+            return _stuck(stuck, name if stuck["name"] == CONTAINER else f"{name}, container {stuck['name']}")
         scheduled = _condition(pod, "PodScheduled", status="False")
         if scheduled:
             return Waiting(scheduled.get("reason") or "Unschedulable", f"{name}: {scheduled.get('message', '')}")
@@ -164,14 +161,15 @@ def _waiting(bodies: AttemptBodies, living: list[Body]) -> Waiting | None:
     return Waiting(str(last.get("reason") or "Warning"), str(last.get("message") or ""))
 
 
-def _pull_sentence(pod: Body, waiting: Body) -> str:
-    """Say the same of an image in both halves of the kubelet's round; a half without the error says less."""
-    told = str(waiting.get("message") or "")
+def _stuck(container: Body, name: str) -> Waiting:
+    reason, told = _waits(container)["reason"], str(_waits(container).get("message") or "")
+    if reason not in _PULLING:
+        return Waiting(reason, f"{name}: {told or 'no reason is given'}")
+    # Both halves of the kubelet's round get the same words; a half without the error says less and nothing else.
     _, was_quoted, quoted = told.partition(f"{_PULLING[0]}: ")
-    is_trying = waiting["reason"] == _PULLING[0]
-    error = quoted if was_quoted else told if is_trying else ""
-    sentence = f"image {_container(pod).get('image') or 'without a name'} cannot be pulled"
-    return f"{sentence}: {error}" if error else sentence
+    error = quoted if was_quoted else told if reason == _PULLING[0] else ""
+    sentence = f"{name}: image {container.get('image') or 'without a name'} cannot be pulled"
+    return Waiting(_PULLING[-1], f"{sentence}: {error}" if error else sentence)
 
 
 def _is_telling(event: Body) -> bool:
@@ -199,6 +197,17 @@ def _is_placed(pod: Body) -> bool:
 def _container(pod: Body) -> Body:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     return next((status for status in statuses if status["name"] == CONTAINER), {})
+
+
+def _containers(pod: Body) -> list[Body]:
+    """Give what is known of the pod's containers: ours first, then what somebody's webhook put in."""
+    status = pod.get("status") or {}
+    rows = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
+    return sorted(rows, key=lambda row: str(row["name"]) != CONTAINER)
+
+
+def _waits(container: Body) -> Body:
+    return dict((container.get("state") or {}).get("waiting") or {})
 
 
 def _condition(body: Body, type_: str, *, status: str = "True") -> Body | None:

@@ -36,7 +36,7 @@ from llava_operator.core.decision import (
 from llava_operator.core.forecast import duration_text
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt, Waiting
 from llava_operator.core.plan import Plan
-from llava_operator.core.waiting import still_waiting
+from llava_operator.core.waiting import is_fresh, still_waiting
 
 __all__ = ["applied", "held_up", "latched", "reopened", "spec_refused"]
 
@@ -165,18 +165,20 @@ def _edited(status: JobStatus, generation: int) -> list[Word]:
 
 
 def _pending(status: JobStatus, attempt: ObservedAttempt, now: datetime) -> tuple[JobStatus, list[Word]]:
-    """Say what an attempt waits for; one that waits for nothing in particular keeps the words that were found."""
+    """Say what an attempt waits for; one that waits for nothing in particular is starting, after a moment."""
     if status.phase is Phase.RUNNING:
         status = status.model_copy(update={"phase": Phase.PENDING})
     if attempt.is_released:
         status = _with_stage(status, attempt.stage, state=StageState.STARTING, pods=[])
     waiting, what = attempt.waiting, f"{attempt.stage} attempt {attempt.attempt}"
+    before = _stage(status, attempt.stage).waiting
     if waiting is None:
         ready = find_condition(status.conditions, ConditionType.READY)
-        is_stale = ready is None or ready.reason in _OF_NO_ATTEMPT
-        status = _with_stage(status, attempt.stage, waiting=None)
+        is_over = before is not None and not is_fresh(before, now)
+        if is_over:
+            status = _with_stage(status, attempt.stage, waiting=None, message="")
+        is_stale = is_over or ready is None or ready.reason in _OF_NO_ATTEMPT
         return status, [Word(ConditionType.READY, Reason.STARTING, f"{what} is starting")] if is_stale else []
-    before = _stage(status, attempt.stage).waiting
     told = still_waiting(before, waiting, is_holding=attempt.num_placed > 0, now=now)
     status = _with_stage(status, attempt.stage, message=f"{told.reason}: {told.message}", waiting=told)
     word = Word(ConditionType.READY, told.reason, f"{what} waits: {told.message}")

@@ -8,7 +8,7 @@ from typing import Final
 from llava_contract.v1alpha1.status import WaitingStatus
 from llava_operator.core.observe import Waiting
 
-__all__ = ["news_at", "still_waiting"]
+__all__ = ["is_fresh", "news_at", "still_waiting"]
 
 _PAUSE: Final = timedelta(seconds=30)
 """The scheduler counts nodes anew each time it tries; no reader needs every count."""
@@ -17,7 +17,7 @@ _PAUSE: Final = timedelta(seconds=30)
 def still_waiting(before: WaitingStatus | None, waiting: Waiting, *, is_holding: bool, now: datetime) -> WaitingStatus:
     """Bring what is said up to date: another reason at once, another sentence after a pause, less of the same never."""
     same = before if before is not None and before.reason == waiting.reason else None
-    is_news = same is None or (not _says_less(waiting, same) and now >= same.time + _PAUSE)
+    is_news = same is None or not (_says_less(waiting, same) or is_fresh(same, now))
     held_before = before.holding_since if before else None
     return WaitingStatus(
         reason=waiting.reason,
@@ -28,9 +28,14 @@ def still_waiting(before: WaitingStatus | None, waiting: Waiting, *, is_holding:
     )
 
 
+def is_fresh(told: WaitingStatus, now: datetime) -> bool:
+    """Say whether it is too early to call this over: a container that is tried again has a moment of peace."""
+    return now < told.time + _PAUSE
+
+
 def news_at(told: WaitingStatus | None, waiting: Waiting | None) -> datetime | None:
     """Say when a sentence that is held back may be told; None when nothing is."""
-    if told is None or waiting is None or told.reason != waiting.reason or _says_less(waiting, told):
+    if told is None or (waiting is not None and (told.reason != waiting.reason or _says_less(waiting, told))):
         return None
     return told.time + _PAUSE
 
