@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from llava_contract.rules import Rule
+from llava_contract.rule import Rule
 from llava_contract.schema import Schema, model_in
 from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 

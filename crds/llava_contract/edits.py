@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llava_contract.rules import Rule
+from llava_contract.rule import Rule
 
 __all__ = ["MODEL_STAYS", "RECIPE_STAYS", "STORAGE_STAYS"]
 

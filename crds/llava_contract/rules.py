@@ -8,9 +8,9 @@ user wrote, never at what a recipe will fill.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from llava_contract.rule import Rule
 
 if TYPE_CHECKING:
     from llava_contract.v1alpha1.evaljob import EvaluatedModel, LlavaEvalJob
@@ -20,23 +20,10 @@ if TYPE_CHECKING:
     from llava_contract.v1alpha1.trainjob import LlavaTrainJob, LlavaTrainJobSpec
     from llava_contract.v1alpha1.workers import WorkersSpec
 
-__all__ = ["Rule"]
-
 _GANG_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 _GANG_PREFIXES = ("PET_", "MASTER_", "LLAVA_")
 _ADAPTER_MODES = ("lora", "qlora")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One claim about a model; `path` leads from the model to the field that the user has to change."""
-
-    name: str
-    cel: str
-    holds: Callable[[Any], bool]
-    message: str
-    path: tuple[str, ...] = ()
 
 
 def _has_job_name(job: LlavaTrainJob | LlavaEvalJob) -> bool:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from llava_contract.rules import Rule
+from llava_contract.rule import Rule
 
 __all__ = [
     "LIST_SET",

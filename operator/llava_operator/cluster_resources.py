@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from llava_contract.conditions import ConditionType, Reason
 from llava_contract.problems import InvalidJob
 from llava_contract.run import JobKind
-from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec, LlavaTrainJobSpec
+from llava_contract.v1alpha1 import JobSpec, LlavaTrainJobSpec
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_contract.validate import effective_spec, read_job, validate_body
@@ -147,9 +147,10 @@ class ClusterResources:
 
     def _source(self, namespace: str, spec: JobSpec) -> ModelSource | None:
         """Look at the training job whose model the spec asks for."""
-        if not isinstance(spec, LlavaEvalJobSpec) or spec.model.train_job_name is None:
+        wanted = spec.scored_model
+        if wanted is None or wanted.train_job_name is None:
             return None
-        body = self._cluster.read(JobKind.TRAIN.plural, namespace, name=spec.model.train_job_name)
+        body = self._cluster.read(JobKind.TRAIN.plural, namespace, name=wanted.train_job_name)
         return None if body is None else _model_source(body)
 
     def _refuse_spec(self, key: Key, body: Body, status: JobStatus) -> None:

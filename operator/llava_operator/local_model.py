@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llava_contract.run import JobKind
-from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec, LlavaTrainJobSpec
+from llava_contract.v1alpha1 import JobSpec, LlavaTrainJobSpec
 from llava_contract.v1alpha1.evaljob import EvaluatedModel
 from llava_operator.core.job import ModelSource, kind_of
 from llava_operator.core.observe import Waiting
@@ -18,9 +18,10 @@ __all__ = ["with_model_beside"]
 
 def with_model_beside(spec: JobSpec, folder: Path) -> JobSpec:
     """Name the model by its URI; ModelMissing when no folder beside `folder` holds that job, or it has no model yet."""
-    if not isinstance(spec, LlavaEvalJobSpec) or spec.model.train_job_name is None:
+    wanted = spec.scored_model
+    if wanted is None or wanted.train_job_name is None:
         return spec
-    name = spec.model.train_job_name
+    name = wanted.train_job_name
     where, file = _job_beside(name, folder)
     assert isinstance(file.spec, LlavaTrainJobSpec), f"{where} was found as a training job"
     source = ModelSource(file.status, file.spec.storage, exports=file.spec.convert is not None)

@@ -13,7 +13,7 @@ import yaml
 from llava_contract import rules
 from llava_contract.published import PUBLISHED
 from llava_contract.recipes import JOB_RECIPES
-from llava_contract.rules import Rule
+from llava_contract.rule import Rule
 from llava_contract.validate import validate_body, validate_file
 from support.specs import BASES, PLAIN, changed
 from support.tree import ROOT

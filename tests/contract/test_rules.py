@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from llava_contract import rules
 from llava_contract.crd import schema_of
-from llava_contract.rules import Rule
+from llava_contract.rule import Rule
 from llava_contract.schema import Schema
 from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 from support.specs import EVAL, PLAIN, RECIPE, changed, with_defaults

@@ -56,6 +56,11 @@ class LlavaEvalJobSpec(Schema):
     run_policy: RunPolicy = RunPolicy()
     """Suspension, restarts and time limits."""
 
+    @property
+    def scored_model(self) -> EvaluatedModel:
+        """The model of somebody else that is scored."""
+        return self.model
+
 
 class LlavaEvalJob(Schema):
     """Scores one model that exists already on benchmark files."""

@@ -69,6 +69,10 @@ class LlavaTrainJobSpec(Schema):
     run_policy: RunPolicy = RunPolicy()
     """Suspension, restarts and time limits."""
 
+    @property
+    def scored_model(self) -> None:
+        """None: what is scored is what the job itself makes."""
+
 
 class LlavaTrainJob(Schema):
     """Trains, converts and scores one LLaVA model: prepare -> pretrain -> finetune -> convert -> evaluate."""

@@ -9,23 +9,22 @@ from __future__ import annotations
 from llava_contract.conditions import Reason
 from llava_contract.result import Artifact
 from llava_contract.run import MODEL_ENV_PREFIX, ModelStorage
-from llava_contract.v1alpha1 import LlavaEvalJobSpec
 from llava_contract.v1alpha1.evaljob import EvaluatedModel
 from llava_contract.v1alpha1.status import Phase, ScoredModel
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_operator.core.job import Job, ModelSource
 from llava_operator.core.observe import Waiting
 
-__all__ = ["model_of", "model_secret", "model_storage", "own_model", "trained_model"]
+__all__ = ["model_of", "model_secret", "model_storage", "trained_model"]
 
 
 def model_of(job: Job) -> ScoredModel | Waiting | None:
     """Find the model of an evaluation, or say why there is none yet; None for jobs that make their own."""
-    if not isinstance(job.spec, LlavaEvalJobSpec):
+    wanted, known = job.spec.scored_model, job.status.model
+    if wanted is None:
         return None
-    wanted, known = job.spec.model, job.status.model
     if wanted.uri is not None:
-        return own_model(wanted, wanted.uri, job.spec.storage)
+        return _reached(wanted.uri, wanted if wanted.names_server else job.spec.storage)
     assert wanted.train_job_name is not None, "a model has a name or a uri"
     if known and known.train_job_name == wanted.train_job_name and job.status.start_time is not None:
         return known
@@ -33,12 +32,6 @@ def model_of(job: Job) -> ScoredModel | Waiting | None:
         told = f"there is no LlavaTrainJob {wanted.train_job_name} in namespace {job.key.namespace}"
         return Waiting(Reason.MODEL_NOT_FOUND, f"{told}: create it, or write model.uri")
     return trained_model(wanted.train_job_name, job.source)
-
-
-def own_model(wanted: EvaluatedModel, uri: str, storage: StorageSpec) -> ScoredModel:
-    """Take a model by its URI, reached as it says itself, else as the evaluation's storage is."""
-    server = wanted if wanted.names_server or not uri.startswith("s3://") else storage
-    return _reached(uri, server)
 
 
 def trained_model(name: str, source: ModelSource) -> ScoredModel | Waiting:
