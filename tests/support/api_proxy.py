@@ -1,11 +1,14 @@
-"""An API server seen through a bad network: lists can be held back, watches cut, and their history declared lost."""
+"""An API server seen through a bad network: lists can be held back, watches cut, their history declared lost.
+
+Writes pass through it too, and whoever writes can be killed just before or just after.
+"""
 
 from __future__ import annotations
 
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPSConnection
@@ -29,6 +32,10 @@ class Faults:
     """Watches of these kinds are cut; new ones wait for the event and are then told that history is gone."""
     num_lists: dict[str, int] = field(default_factory=dict)
     """Lists answered so far."""
+    lets_through: Callable[[str], bool] = lambda _: True
+    """Asked before each write, such as "POST /api/v1/..."."""
+    was_written: Callable[[str], None] = lambda _: None
+    """Told of each write before its writer is."""
 
 
 @dataclass
@@ -95,6 +102,35 @@ class _Handler(BaseHTTPRequestHandler):
         self._forward(kind, is_watch=is_watch)
         if not is_watch:
             self.faults.num_lists[kind] = self.faults.num_lists.get(kind, 0) + 1
+
+    def do_POST(self) -> None:
+        self._write()
+
+    def do_PUT(self) -> None:
+        self._write()
+
+    def do_PATCH(self) -> None:
+        self._write()
+
+    def do_DELETE(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        what = f"{self.command} {self.path}"
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if not self.faults.lets_through(what):
+            return
+        with closing(self.upstream.connect()) as connection, suppress(ConnectionError):
+            told = {name: self.headers[name] for name in ("Accept", "Content-Type") if name in self.headers}
+            connection.request(self.command, self.path, body, {**told, **self.upstream.headers})
+            answer = connection.getresponse()
+            content = answer.read()
+            self.faults.was_written(what)
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.getheader("Content-Type", "application/json"))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
     def _forward(self, kind: str, *, is_watch: bool) -> None:
         # Whoever watches may leave at any time.
