@@ -9,7 +9,6 @@ gradient norm. A network of four layers has the interface of the real model: one
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from llava_contract.result import StageResult
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision
 from llava_trainer.checkpoint.restore import open_checkpoint
 from llava_trainer.checkpoint.save import Moment, Saver, agree_on_place
 from llava_trainer.engine.step import Agreed, StepInput, run_step
 from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
-from llava_trainer.ranks import LastWord, RankFolder, Ranks, join_gang, leave_gang
+from llava_trainer.ranks import Ranks
 from llava_trainer.storage import Storage, open_storage
+from support.gang_script import work_in_gang
 
 STAGES = (0, 1, 2, 3)
 PACKS, ROWS = 4, 4
@@ -93,9 +92,7 @@ def resume(storage: Storage, ranks: Ranks, stage: int, precision: Precision, uri
     return run_steps(engine, range(3, 6), ranks)
 
 
-def main(folder: Path) -> None:
-    ranks = Ranks.from_environment()
-    join_gang(ranks, timeout_s=60)
+def train_all(folder: Path, ranks: Ranks, device: torch.device) -> None:  # noqa: ARG001  (CPU only)
     storage = open_storage(str(folder / "storage"))
     traces: dict[str, Trace] = {}
     saved: dict[str, str] = {}
@@ -112,12 +109,7 @@ def main(folder: Path) -> None:
     if ranks.rank == 0:
         (folder / f"cases-{time.time_ns()}.json").write_text(json.dumps(traces))
         (folder / f"saved-{ranks.world_size}.json").write_text(json.dumps(saved))
-    leave_gang()
-    done = StageResult(stage="finetune", attempt=1, exit_code=0, reason="Succeeded")
-    box = RankFolder.from_environment()
-    assert box is not None
-    box.leave_word(LastWord(rank=ranks.rank, time=time.time(), result=done))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).parent)
+    work_in_gang(train_all)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from llava_contract.result import StageResult
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, TuningMode, TuningSpec
 from llava_trainer.checkpoint.restore import read_weights
 from llava_trainer.checkpoint.save import Moment, Saver, agree_on_place
@@ -28,13 +25,14 @@ from llava_trainer.data.sample import IGNORE
 from llava_trainer.engine.step import Agreed, StepInput, run_step
 from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
 from llava_trainer.model.llava import Llava
-from llava_trainer.ranks import LastWord, RankFolder, Ranks, gather_texts, join_gang, leave_gang
+from llava_trainer.ranks import Ranks, gather_texts
 from llava_trainer.storage import open_storage
+from support.gang_script import work_in_gang
 from support.mode_table import Cell, Holding, Trained, read_cells
 from support.tiny_model import lora, pack, random_pixels, random_row, tiny_llava, train_task
 
 STEPS = 3
-DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 
 def packs(step: int) -> list[Batch]:
@@ -127,22 +125,15 @@ def holding(engine: ZeroEngine, model: Llava) -> Holding:
     )
 
 
-def main(folder: Path) -> None:
+def train_all(folder: Path, ranks: Ranks, device: torch.device) -> None:
     """Train all cells, one after the other."""
-    ranks = Ranks.from_environment()
-    device = join_gang(ranks, timeout_s=60)
     trained = {}
     for cell in read_cells(folder):
         trained[str(cell)] = asdict(train_cell(cell, folder, ranks, device))
         gc.collect()  # engines hold themselves in cycles
     if ranks.rank == 0:
         (folder / "trained.json").write_text(json.dumps(trained))
-    leave_gang()
-    box = RankFolder.from_environment()
-    assert box is not None
-    done = StageResult(stage="finetune", attempt=1, exit_code=0, reason="Succeeded")
-    box.leave_word(LastWord(rank=ranks.rank, time=time.time(), result=done))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).parent)
+    work_in_gang(train_all)

@@ -1,84 +1,90 @@
-"""Our engine, whatever its ZeRO stage and packing, trains to XTuner's numbers from XTuner's starting weights."""
+"""Our engine, whatever its ZeRO stage, packing and ranks, trains to XTuner's numbers from XTuner's starting weights."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
-from llava_contract.v1alpha1.training import DeepspeedSpec, Precision
-from llava_trainer.checkpoint.state import Slot
-from llava_trainer.engine.step import Agreed, StepInput, StepReport, run_step
-from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
+from llava_trainer.checkpoint.restore import read_weights
 from llava_trainer.ranks import Ranks
-from support.xtuner_cases import TUNING, Want, XtunerCase
+from llava_trainer.storage import open_storage
+from support import xtuner_cases
+from support.golden import golden
+from support.launcher import run_config, start_script
+from support.xtuner_cases import RUNS, TUNING, Done, Run, Want, XtunerCase, train_case
 
-pytestmark = [pytest.mark.golden, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.golden, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """All updates of a case, wanted and done, and the weights behind the last."""
+    """A case, what was measured, and the weights behind its last update."""
 
     case: XtunerCase
-    updates: list[tuple[Want, StepReport]]
+    done: Done
     weights: dict[str, torch.Tensor]
 
-
-RUNS = [*((stage, True) for stage in range(4)), (2, False)]
-
-
-def in_words(run: tuple[int, bool]) -> str:
-    return f"zero{run[0]}-{'packed' if run[1] else 'unpacked'}"
+    def updates(self) -> Iterator[tuple[Want, float, float, float]]:
+        """What each update should have measured, then its loss, gradient norm and rate."""
+        for want, measured in zip(self.case.updates(), self.done.updates, strict=True):
+            yield want, *measured
 
 
-@pytest.fixture(scope="module", params=RUNS, ids=in_words)
-def run(request: pytest.FixtureRequest) -> tuple[int, bool]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("xtuner")
+
+
+@pytest.fixture(scope="module")
+def by_gang(folder: Path) -> dict[str, Done]:
+    """All cases on two ranks, in one process group."""
+    golden("training")
+    ended = start_script(xtuner_cases, run_config(2), folder).wait()
+    assert ended.code == 0, ended.log
+    return {name: Done(*values) for name, values in json.loads((folder / "done.json").read_text()).items()}
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=str)
+def run(request: pytest.FixtureRequest) -> Run:
     return request.param
 
 
 @pytest.fixture(scope="module", params=TUNING)
-def trained(request: pytest.FixtureRequest, alone: Ranks, run: tuple[int, bool]) -> Trained:
-    case, (stage, is_packed) = XtunerCase(request.param), run
-    settings = ZeroSettings(DeepspeedSpec(zero_stage=stage), Precision.FP32, 1.0, 0.0, persistence_threshold=0)
-    engine = open_engine(case.model(), settings, ranks=alone)
-    updates = list(train(engine, case, is_packed=is_packed, ranks=alone))
-    masters = [fragment for fragment in engine.fragments() if fragment.span.slot is Slot.MASTER]
-    weights = {fragment.span.name: fragment.values_N.view(engine.shapes[fragment.span.name]) for fragment in masters}
-    return Trained(case, updates, weights)
-
-
-def train(engine: ZeroEngine, case: XtunerCase, *, is_packed: bool, ranks: Ranks) -> Iterator[tuple[Want, StepReport]]:
-    for step, want in enumerate(case.updates()):
-        batches = case.batches(want, is_packed=is_packed)
-        given = StepInput(step, batches, len(batches), want.num_labels, learning_rate=case.rate.at(step), seed=0)
-        yield want, run_step(engine, given, ranks=ranks, wish=Agreed())
+def trained(request: pytest.FixtureRequest, alone: Ranks, run: Run, folder: Path) -> Trained:
+    case, storage = XtunerCase(request.param), open_storage(str(folder))
+    if run.num_ranks > 1:
+        done = request.getfixturevalue("by_gang")[f"{case.name}-{run}"]
+    else:
+        done = train_case(case, run, storage, alone)
+    return Trained(case, done, read_weights(storage, done.uri))
 
 
 def test_every_loss_equals_xtuners(trained: Trained) -> None:
-    for want, done in trained.updates:
-        assert done.loss == pytest.approx(want.loss, rel=0, abs=5e-6), done.step
+    for want, loss, _, _ in trained.updates():
+        assert loss == pytest.approx(want.loss, rel=0, abs=5e-6), want.rows
 
 
 def test_every_gradient_norm_equals_xtuners(trained: Trained) -> None:
-    for want, done in trained.updates:
-        assert done.grad_norm == pytest.approx(want.grad_norm, rel=1e-5, abs=0), done.step
+    for want, _, norm, _ in trained.updates():
+        assert norm == pytest.approx(want.grad_norm, rel=1e-5, abs=0), want.rows
 
 
 def test_every_rate_equals_xtuners(trained: Trained) -> None:
-    for want, done in trained.updates:
-        assert done.learning_rate == pytest.approx(want.learning_rate, rel=1e-9), done.step
+    for want, _, _, rate in trained.updates():
+        assert rate == pytest.approx(want.learning_rate, rel=1e-9), want.rows
 
 
 def test_final_weights_equal_xtuners(trained: Trained) -> None:
-    want = trained.case.final()
+    want, untouched = trained.case.final(), trained.case.state("init")
     for name, weight in trained.weights.items():
         torch.testing.assert_close(weight, want.pop(name), rtol=0, atol=5e-5, msg=name)
-    untouched = trained.case.state("init")
     assert all(torch.equal(tensor, untouched[name]) for name, tensor in want.items())
 
 
 def test_twelve_iterations_were_compared(trained: Trained) -> None:
-    assert sum(len(want.rows) for want, _ in trained.updates) == 12
+    assert sum(len(want.rows) for want, *_ in trained.updates()) == 12
