@@ -80,7 +80,7 @@ class Evaluation:
 
     def until(self, moment: str, holds: Callable[[], bool]) -> None:
         """Wait less long than a resync takes, then note the moment."""
-        eventually(holds, within_s=30)
+        eventually(holds, within_s=60)
         self.note(moment)
 
 
