@@ -92,6 +92,7 @@ def drip(connection: socket.socket) -> None:
         return
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("talk", [drip, lambda connection: connection.recv(1_000_000) and connection.recv(1)])
 def test_the_time_limit_holds_however_slowly_a_pod_talks(talk: Callable[[socket.socket], None]) -> None:
     begun = time.monotonic()
