@@ -270,3 +270,18 @@ def test_an_upgrade_keeps_the_jobs_and_so_does_an_uninstallation(server: Server)
         assert served(server) == {"llavatrainjobs", "llavaevaljobs"}
         server.helm("install", "kinds", str(CHART), "--namespace", SYSTEM, replicas=0)
         assert server.phase(OTHER, "kept") == "None"
+
+
+def test_an_operator_that_came_before_the_training_operator_waits_for_it(
+    server: Server, install: Install, start: Start, kubeflow_kind: dict[str, Any]
+) -> None:
+    name = str(kubeflow_kind["metadata"]["name"])
+    server.kinds.delete_custom_resource_definition(name)
+    eventually(
+        lambda: name not in {str(kind.metadata.name) for kind in server.kinds.list_custom_resource_definition().items}
+    )
+    replica = start(install(), "a")
+    eventually(lambda: any("install the Training Operator" in line["message"] for line in replica.log()))
+    server.kinds.create_custom_resource_definition(kubeflow_kind)
+    with server.job(TEAM, "llava"):
+        eventually(lambda: len(server.gangs(TEAM)) == 1)
