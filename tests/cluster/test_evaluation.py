@@ -10,12 +10,21 @@ from typing import Any
 import pytest
 
 from llava_contract.result import StageResult
+from llava_contract.run import JobKind
+from llava_operator.backends.pytorchjob import PyTorchJobBackend
+from llava_operator.backends.rendering import PodSettings
+from llava_operator.cluster_resources import ClusterResources
+from llava_operator.core.decision import StartAttempt
+from llava_operator.core.job import Key
+from llava_operator.reconcile import reconcile
 from support.eventually import eventually
+from support.jobs import NOON
 from support.kubectl import Kubectl
 from support.replicas import start_replica
 from support.specs import EVAL, PLAIN, changed
 
 kubernetes = pytest.importorskip("kubernetes")
+kube = pytest.importorskip("llava_operator.kube")
 
 pytestmark = pytest.mark.usefixtures("kubeflow")
 MODEL = "s3://bucket/demo/models/huggingface"
@@ -106,6 +115,21 @@ def live(one: Evaluation) -> None:
     ended = {"terminated": {**told, "message": SAID.to_message().decode()}}
     one.say_of_pod({"phase": "Succeeded", "containerStatuses": [container(ended)]})
     one.until("done", lambda: one.job()["status"]["phase"] == "Succeeded")
+
+
+def test_a_deleted_evaluation_takes_everything_along(namespace: str) -> None:
+    cluster, key = kube.connect(), Key(JobKind.EVAL, namespace, "demo")
+    change = {"spec.model": {"uri": "/models/a"}, "spec.workers": CPUS}
+    made = cluster.create(
+        "llavaevaljobs", changed(EVAL, {"metadata": {"name": "demo", "namespace": namespace}, **change})
+    )
+    backend = PyTorchJobBackend(cluster, namespace, settings=PodSettings(image="trainer:test"))
+    assert isinstance(reconcile(key, ClusterResources(cluster), backend=backend, now=NOON), StartAttempt)
+    uid = made["metadata"]["uid"]
+    assert cluster.list_owned("pytorchjobs", namespace, owner_uid=uid)
+    cluster.delete("llavaevaljobs", namespace, name="demo", uid=uid)
+    kinds = ("configmaps", "pytorchjobs", "pods")
+    eventually(lambda: not any(cluster.list_owned(kind, namespace, owner_uid=uid) for kind in kinds))
 
 
 @pytest.fixture(scope="module")
