@@ -148,6 +148,13 @@ def test_training_jobs_are_listed_by_the_promised_columns() -> None:
     assert shown == ["STAGE", "STATE", "PROGRESS", "LOSS", "ETA", "SCORE", "RESTARTS", "AGE"]
 
 
+def test_the_page_about_kubectl_shows_these_columns() -> None:
+    version = definition(RESOURCES[0])["spec"]["versions"][0]
+    columns = [column["name"].upper() for column in version["additionalPrinterColumns"]]
+    page = (CRDS.parent / "docs/kubectl.md").read_text(encoding="utf-8")
+    assert ["NAME", *columns] in [line.split() for line in page.splitlines()]
+
+
 @each_resource
 def test_every_column_shows_a_field(resource: Resource) -> None:
     known = {path for path, _ in nodes(schema_of(resource.model))} | {".metadata.creationTimestamp"}
