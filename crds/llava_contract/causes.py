@@ -87,12 +87,13 @@ TERMINATED: Final = Cause(
 INCOMPLETE: Final = Cause(
     -2, "GangIncomplete", Retry.FREE, "Make room for all pods of the gang at once, or ask for fewer workers."
 )
+EDITED: Final = Cause(-3, "SpecEdited", Retry.FREE, "Nothing to do: the next attempt follows the new spec.")
 LOST: Final = Cause(-1, "Lost", Retry.COUNTED, "The process vanished and left no evidence.")
 
 CAUSES: Final = (
     SUCCEEDED, UNEXPECTED, USAGE, INVALID_SPEC, WRONG_TEMPLATE, BAD_DATA, MISSING_INPUT, FORBIDDEN, UNWRITABLE,
     NO_SPACE, WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS,
-    DEADLINE, BELOW_MINIMUM, INTERRUPTED, KILLED, TERMINATED, LOST, INCOMPLETE,
+    DEADLINE, BELOW_MINIMUM, INTERRUPTED, KILLED, TERMINATED, LOST, INCOMPLETE, EDITED,
 )  # fmt: skip
 
 _BY_EXIT_CODE: Final = MappingProxyType({cause.exit_code: cause for cause in CAUSES})

@@ -42,9 +42,10 @@ def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime
         step = _foresee(key, resources, backend=backend, now=now)
     if step is None:
         return Rest()
-    if isinstance(step.decision, StartAttempt) and not any(stage.attempt for stage in step.job.status.stages):
+    plan = plan_job(step.job)
+    if isinstance(step.decision, StartAttempt) and plan.digest not in _digests(step.job):
         # Nothing is named before it is known that the pods of every stage would be taken.
-        backend.admit(_attempt(step.decision, step.intended), plan_job(step.job))
+        backend.admit(_attempt(step.decision, step.intended), plan)
     if step.intended.status != step.job.status:
         resources.patch_status(step.job, step.intended.status)
     _act(step.decision, step.intended, backend)
@@ -94,3 +95,8 @@ def _act(decision: Decision, job: Job, backend: Backend) -> None:
 
 def _attempt(decision: StartAttempt, job: Job) -> Attempt:
     return Attempt(decision.child, decision.stage, run_config(job, decision.stage))
+
+
+def _digests(job: Job) -> set[str | None]:
+    """Give the digests of the specs that attempts were made from, and that were admitted before."""
+    return {stage.spec_digest for stage in job.status.stages}

@@ -159,6 +159,8 @@ class StageStatus(Schema):
     """Attempts after the first, whatever the reason."""
     job_name: str | None = None
     """Name of the attempt's child."""
+    spec_digest: str | None = None
+    """Digest of the part of the spec that the current attempt was made from."""
     pods: Annotated[list[str], Field(max_length=512)] = Field(default_factory=list)
     """UIDs of the attempt's pods since all of them ran; one that is gone or another is a lost rank."""
     start_time: datetime | None = None

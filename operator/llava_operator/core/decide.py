@@ -8,6 +8,7 @@ from typing import Final
 from llava_operator.core.decision import Decision, Situation
 from llava_operator.core.policies.advance import start_next
 from llava_operator.core.policies.completion import finish_stage
+from llava_operator.core.policies.edited import begin_anew
 from llava_operator.core.policies.expiry import expire
 from llava_operator.core.policies.failure import restart_or_fail
 from llava_operator.core.policies.gate import refuse_low_score
@@ -28,6 +29,7 @@ POLICIES: Final[tuple[Callable[[Situation], Decision | None], ...]] = (
     expire,
     restart_or_fail,
     restart_hung,
+    begin_anew,
     give_back,
     wait_for_attempt,
     back_off,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 
 from llava_contract.run import Stage
@@ -71,6 +73,8 @@ class Plan:
     hang_timeout_s: int
     ttl_s: int | None
     gate: Gate | None
+    digest: str
+    """Of what attempts are made from: all of the spec but the limits of the job."""
     model: ScoredModel | None = None
     """What an evaluation scores."""
     lacking: Waiting | None = None
@@ -92,9 +96,17 @@ def plan_job(job: Job) -> Plan:
         hang_timeout_s=policy.hang_timeout_seconds,
         ttl_s=policy.ttl_seconds_after_finished,
         gate=_gate(spec),
+        digest=_digest(spec),
         model=model,
         lacking=found if isinstance(found, Waiting) else None,
     )
+
+
+def _digest(spec: JobSpec) -> str:
+    """Leave defaults out: a newer operator that knows more fields shall not take every spec for an edited one."""
+    work = spec.model_dump(mode="json", exclude={"run_policy"}, exclude_defaults=True)
+    text = json.dumps([work, spec.run_policy.queue_name], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _wanted(spec: JobSpec) -> list[Stage]:

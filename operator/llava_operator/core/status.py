@@ -72,7 +72,7 @@ def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime)
     """Write a decision down; decisions that are not about status leave it as it is."""
     match decision:
         case StartAttempt():
-            after = _started(status, decision, now)
+            after = _started(status, decision, plan=plan, now=now)
         case RestartStage():
             after = _restarted(status, decision)
         case FinishStage():
@@ -218,7 +218,7 @@ def _progress(progress: Progress | None) -> ProgressStatus | None:
     )
 
 
-def _started(status: JobStatus, decision: StartAttempt, now: datetime) -> JobStatus:
+def _started(status: JobStatus, decision: StartAttempt, *, plan: Plan, now: datetime) -> JobStatus:
     """Name the attempt before it exists."""
     stage = _stage(status, decision.stage.stage)
     status = _with_stage(
@@ -229,6 +229,7 @@ def _started(status: JobStatus, decision: StartAttempt, now: datetime) -> JobSta
         restarts=decision.attempt - 1,
         job_name=decision.child,
         start_time=stage.start_time or now,
+        spec_digest=plan.digest,
         pods=stage.pods if stage.job_name == decision.child else [],
     )
     return status.model_copy(

@@ -72,6 +72,9 @@ def _delay_s(stage: StageStatus) -> int:
     is_incomplete = [record.reason == causes.INCOMPLETE.reason for record in reversed(stage.history)]
     if num_incomplete := sum(1 for _ in takewhile(bool, is_incomplete)):
         return min(_MAX_ROOM_DELAY_S, _FIRST_ROOM_DELAY_S << (num_incomplete - 1))
-    began = [record for record in reversed(stage.history) if record.reason != causes.INCOMPLETE.reason]
+    if stage.history[-1].reason == causes.EDITED.reason:
+        return 0
+    never_began = (causes.INCOMPLETE.reason, causes.EDITED.reason)
+    began = [record for record in reversed(stage.history) if record.reason not in never_began]
     num_vain = sum(1 for _ in takewhile(lambda record: record.checkpoint_step == began[0].checkpoint_step, began))
     return 0 if num_vain == 1 else min(_MAX_DELAY_S, _FIRST_DELAY_S << (num_vain - 2))
