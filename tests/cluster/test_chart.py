@@ -214,6 +214,29 @@ def refused(replica: Replica) -> list[str]:
     return [line for line in lines if any(word in line for word in ("orbidden", "403", "ot enough permissions"))]
 
 
+EVERYTHING: dict[str, Any] = {
+    "replicas": 2,
+    "watchNamespaces": [TEAM, OTHER],
+    "image": {"repository": "registry.example/operator", "digest": "sha256:" + "0" * 64},
+    "imagePullSecrets": [{"name": "pull"}],
+    "extraArgs": ["--workers", "3"],
+    "extraEnv": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"podAntiAffinity": {}},
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+    "priorityClassName": "system-cluster-critical",
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"c": "d"},
+    "serviceAccount": {"annotations": {"e": "f"}},
+    "networkPolicy": {"enabled": True},
+}
+
+
+def test_everything_at_once_is_accepted(install: Install) -> None:
+    assert install(**EVERYTHING).release
+
+
 def test_an_operator_of_one_namespace_leaves_the_others_alone(server: Server, install: Install, start: Start) -> None:
     replica = start(install(watchNamespaces=[TEAM]), "a")
     with server.job(OTHER, "not-mine"), server.job(TEAM, "mine"):
