@@ -31,7 +31,7 @@ LOOK_S = 2.0
 STAGES = ("prepare", "pretrain", "finetune", "convert", "evaluate")
 KILL_A_RANK = (
     "for p in /proc/[0-9]*; do "
-    "if tr '\\0' ' ' < $p/cmdline | grep -q -- '-m llava_trainer /etc/llava'; then kill -9 ${p#/proc/}; fi; done"
+    "if tr '\\0' ' ' < $p/cmdline | grep -q '[-]m llava_trainer /etc/llava'; then kill -9 ${p#/proc/}; fi; done"
 )
 APART = {
     "podAntiAffinity": {
