@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llava_operator.metrics import Metrics
-
+Metrics = pytest.importorskip("llava_operator.metrics", reason="the operator extra is not installed: make init").Metrics
 kube = pytest.importorskip("llava_operator.kube", reason="the operator extra is not installed: make init")
 
 JOBS = "llavatrainjobs"
