@@ -78,7 +78,8 @@ def save(job: Path, model: Llava) -> str:
         global_batch=4, seed=0,
     )  # fmt: skip
     fragments = [
-        Fragment(Span(Slot.MASTER, name, 0, parameter.numel()), parameter.detach().float().flatten())
+        Fragment(Span(slot, name, 0, parameter.numel()), parameter.detach().float().flatten().clone())
+        for slot in Slot
         for name, parameter in trainable.items()
     ]
     shapes = {name: tuple(parameter.shape) for name, parameter in trainable.items()}
