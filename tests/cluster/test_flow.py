@@ -25,6 +25,7 @@ from support.replicas import start_replica
 from support.tree import ROOT
 
 EXAMPLE = ROOT / "examples/tiny/llava-finetune.yaml"
+EVALUATION = ROOT / "examples/tiny/llava-eval.yaml"
 WHOLE_JOB_S = 900
 LOOK_S = 2.0
 """Each look starts a kubectl, and the cores have a model to train."""
@@ -85,12 +86,14 @@ def flow(shared_namespace: str, nodes: list[str], tmp_path_factory: pytest.TempP
     operator = start_replica("flow", shared_namespace, folder=folder, LLAVA_TRAINER_IMAGE=images.TRAINER)
     try:
         flow = Flow(kubectl)
+        kubectl("apply", "--filename", str(EVALUATION))
         kubectl("apply", "--filename", str(EXAMPLE))
         kubectl("apply", "--filename", "-", said=rough_job())
         suspend_and_resume(flow)
         lose_a_rank(flow)
         for job in ("rough", "tiny"):
             kubectl.wait(f"ltj/{job}", "Ready", within_s=WHOLE_JOB_S)
+        kubectl.wait("lej/tiny-scores", "Ready", within_s=WHOLE_JOB_S)
         yield flow
     finally:
         operator.end()
@@ -165,6 +168,11 @@ def test_the_example_succeeds_on_a_cluster_as_it_is(flow: Flow) -> None:
 
 def test_it_scores_as_on_one_machine(flow: Flow) -> None:
     assert flow.job("tiny")["status"]["results"]["mmbench-tiny/vlmevalkit/circular"] >= 0.85
+
+
+def test_an_evaluation_that_was_there_first_scores_the_same(flow: Flow) -> None:
+    scores = flow.kubectl.json("get", "lej", "tiny-scores")["status"]["results"]
+    assert scores == flow.job("tiny")["status"]["results"]
 
 
 def test_the_gang_of_two_pods_ran_on_two_nodes(flow: Flow) -> None:
