@@ -77,10 +77,10 @@ class Puppets:
         """Write status as the operator does."""
         self._objects.patch_namespaced_custom_object_status(*self._jobs, self.name, {"status": status})
 
-    def events(self) -> list[Any]:
+    def events(self) -> list[Body]:
         """Give what was told about the job."""
-        told = kubernetes.EventsV1Api(self.api).list_namespaced_event(self.namespace).items
-        return [event for event in told if event.regarding.name == self.name]
+        told = asked(self.api, f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")["items"]
+        return [event for event in told if event["regarding"].get("name") == self.name]
 
     def job(self) -> dict[str, Any]:
         return dict(self._objects.get_namespaced_custom_object(*self._jobs, self.name))
