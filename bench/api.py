@@ -17,6 +17,8 @@ __all__ = ["Api", "Body"]
 Body = dict[str, Any]
 
 _MERGE: Final = "application/merge-patch+json"
+_BUSY: Final = 429
+"""Also said of a kind whose definition has just been patched."""
 _LONGEST_LINE: Final = 1 << 22
 
 
@@ -32,7 +34,6 @@ class Api:
             self._ssl.load_cert_chain(settings.cert_file, settings.key_file)
         self._headers = {known["key"]: known["value"] for known in settings.auth_settings().values()}
         self._gate = asyncio.Semaphore(num_at_once)
-        self.num_requests = 0
 
     async def __aenter__(self) -> Api:
         connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0)
@@ -71,6 +72,9 @@ class Api:
             query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "3000"}
             timeout = aiohttp.ClientTimeout(total=None)
             async with self._session.get(path, params=query, timeout=timeout) as answer:
+                if answer.status == _BUSY:
+                    await asyncio.sleep(1)
+                    continue
                 async for line in answer.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
@@ -81,10 +85,15 @@ class Api:
     async def _ask(self, method: str, path: str, *, body: Body | None = None, accept: tuple[int, ...] = ()) -> bytes:
         kind = _MERGE if method == "PATCH" else "application/json"
         data = None if body is None else json.dumps(body)
-        async with self._gate:
-            self.num_requests += 1
-            async with self._session.request(method, path, data=data, headers={"Content-Type": kind}) as answer:
-                told = await answer.read()
-        if answer.status >= 400 and answer.status not in accept:
-            raise RuntimeError(f"{method} {path}: {answer.status} {told.decode(errors='replace')[:300]}")
+        status = _BUSY
+        while status == _BUSY:
+            async with (
+                self._gate,
+                self._session.request(method, path, data=data, headers={"Content-Type": kind}) as answer,
+            ):
+                status, told = answer.status, await answer.read()
+            if status == _BUSY:
+                await asyncio.sleep(1)
+        if status >= 400 and status not in accept:
+            raise RuntimeError(f"{method} {path}: {status} {told.decode(errors='replace')[:300]}")
         return told

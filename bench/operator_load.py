@@ -29,12 +29,11 @@ async def measure(goals: argparse.Namespace, folder: Path) -> bool:
         await api.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
         scene = Scene(api, namespace, Players(api, namespace, stage_s=goals.stage_seconds))
         operator = Operator.start(namespace, folder / "operator.log")
-        watching = asyncio.create_task(scene.watch())
         try:
-            await asyncio.to_thread(operator.wait_until, "leading")
-            return await _measure(goals, scene, operator)
+            async with scene.watched():
+                await asyncio.to_thread(operator.wait_until, "leading")
+                return await _measure(goals, scene, operator)
         finally:
-            watching.cancel()
             print(f"operator left with   {operator.end():8d}, {operator.complaints()}")
             await api.delete(f"/api/v1/namespaces/{namespace}")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -59,11 +60,14 @@ class Scene:
         await _until(lambda: self.child_at.keys() >= set(uids), within_s=60, told=lambda: len(self.child_at))
         return self._waits_s(uids)
 
-    async def watch(self) -> None:
-        """Note what happens, and have new PyTorchJobs played, until cancelled."""
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Note what happens, and have new PyTorchJobs played; a watch that breaks ends what goes on inside."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_children())
-            group.create_task(self._watch_jobs())
+            watches = [group.create_task(watch()) for watch in (self._watch_children, self._watch_jobs)]
+            yield
+            for watch in watches:
+                watch.cancel()
 
     def num_over(self) -> int:
         """Count the jobs that have ended."""
