@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from llava_contract.v1alpha1.training import Precision
+from llava_contract.v1alpha1.training import DeepspeedSpec, Precision
 from llava_trainer.engine.step import Agreed, StepInput, StepReport, run_step
-from llava_trainer.engine.zero import ZeroEngine
+from llava_trainer.engine.zero import ZeroEngine, ZeroSettings
 from llava_trainer.errors import NaNLoss
 from llava_trainer.ranks import Ranks
 from support.gang_cases import TinyPack, build, tiny_pack
@@ -42,3 +44,10 @@ def test_the_loss_is_the_mean_over_all_labels_of_the_step(engine: ZeroEngine) ->
 def test_nan_names_the_rows_of_the_bad_pack_only(engine: ZeroEngine) -> None:
     with pytest.raises(NaNLoss, match=r"Step 1: loss nan.*Rows of the batch: coco\.json row 41\. "):
         step(engine, [tiny_pack(0, 0), poisoned()])
+
+
+def test_an_update_that_fp16_skips_is_no_lost_loss() -> None:
+    overflown = SimpleNamespace(param_groups=[{}], overflow=True)
+    inner = SimpleNamespace(optimizer=overflown, step=lambda: None, get_global_grad_norm=lambda: math.inf)
+    settings = ZeroSettings(DeepspeedSpec(), Precision.FP16, 1.0, 0.0)
+    assert ZeroEngine(inner, settings, named={}, shapes={}, ranks=Ranks(0, 1, 0)).update(0.1) == 0.0

@@ -34,7 +34,8 @@ TASKS: dict[str, dict[str, Any]] = {
 
 def ask(storage: Storage, stage: str, attempt: int = 1) -> None:
     run = {
-        "job": {"namespace": "lab", "name": "my-llava", "uid": "u"}, "stage": stage, "attempt": attempt, "numRanks": 1,
+        "job": {"kind": "LlavaTrainJob", "namespace": "lab", "name": "my-llava", "uid": "u"}, "stage": stage,
+        "attempt": attempt, "numRanks": 1,
         "storage": {"uri": "file:///job"}, "hangTimeoutSeconds": 9, "task": TASKS[stage],
     }  # fmt: skip
     storage.write(f"attempts/{stage}-{attempt}/run.json", json.dumps(run).encode())

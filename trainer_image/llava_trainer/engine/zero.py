@@ -121,12 +121,17 @@ class ZeroEngine:
         return loss_sum.detach()
 
     def update(self, learning_rate: float) -> float:
-        """Clip, step and clear; give the gradients' global norm from before the clipping."""
+        """Clip, step and clear; give the gradients' global norm from before the clipping.
+
+        It is 0 where gradients overflowed in fp16: the weights stay, and the next step tries a smaller loss scale.
+        """
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         norm = self._plain_norm() if self._settings.stage == 0 else None
         self._engine.step()
         self._num_updates += 1
+        if self._settings.precision is Precision.FP16 and self._engine.optimizer.overflow:
+            return 0.0
         return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
     def _plain_norm(self) -> float:
