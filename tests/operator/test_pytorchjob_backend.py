@@ -14,7 +14,7 @@ from llava_operator.core.runfile import run_config
 from llava_operator.errors import Refused
 from support.fake_cluster import FakeCluster
 from support.jobs import NOON, job
-from support.pods import CHILD, pod, pytorch_job
+from support.pods import CHILD, pod, pytorch_job, stamp
 
 MADE = {"finetuneData": "/made/set2", "pretrainWeights": "/made/1"}
 
@@ -95,6 +95,14 @@ def test_an_exceeded_quota_is_told() -> None:
     (seen,) = backend(cluster).observe(owner()).attempts
     assert seen.waiting
     assert (seen.waiting.reason, seen.waiting.message) == ("FailedCreatePod", "exceeded quota")
+
+
+@pytest.mark.parametrize(("age_s", "is_asked"), [(1, False), (2, True), (-60, True)])
+def test_a_newborn_is_given_two_seconds_unless_the_clocks_differ(age_s: float, is_asked: bool) -> None:
+    cluster = FakeCluster()
+    cluster.put("pytorchjobs", pytorch_job(1, creationTimestamp=stamp(-age_s)))
+    backend(cluster).observe(owner())
+    assert ("list events" in cluster.calls) is is_asked
 
 
 def test_pods_that_are_gone_are_remembered_evidence() -> None:

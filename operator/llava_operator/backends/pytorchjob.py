@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from llava_operator.backends.base import Attempt
@@ -124,7 +124,7 @@ class PyTorchJobBackend:
         size = _num_workers(bodies.job) or planned.get(bearer["metadata"]["labels"]["llava.dev/stage"], 1)
         seen = see_attempt(bodies, num_workers=size, latched=latched, now=self.clock())
         silent = _silent(bodies, size) if seen.state is AttemptState.PENDING and not seen.waiting else None
-        if silent is None:
+        if silent is None or _is_newborn(silent, self.clock()):
             return seen
         # Only an event says why pods are not made (quota, Pod Security) or do not start (a missing Secret).
         events = self.cluster.list_events(self.namespace, regarding_uid=str(silent["metadata"]["uid"]))
@@ -141,6 +141,7 @@ class PyTorchJobBackend:
                 raise Refused(f"{kind} {name} is there and is not this job's: delete it or rename the job.") from error
 
 
+_NEWBORN = timedelta(seconds=2)
 _CHILD_KINDS = ("pytorchjobs", "pods")
 
 
@@ -164,6 +165,12 @@ def _silent(bodies: AttemptBodies, size: int) -> Body | None:
     if len(bodies.pods) < size:
         return bodies.job
     return next((pod for pod in bodies.pods if (pod.get("status") or {}).get("phase") == "Pending"), None)
+
+
+def _is_newborn(body: Body, now: datetime) -> bool:
+    """Whether nothing can be wrong yet: the next look, 3 s from now, is early enough to ask. Clocks may differ."""
+    made = body["metadata"].get("creationTimestamp")
+    return made is not None and timedelta(0) <= now - datetime.fromisoformat(made) < _NEWBORN
 
 
 def _by_attempt(pods: tuple[Body, ...]) -> dict[str, list[Body]]:
