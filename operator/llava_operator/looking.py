@@ -21,7 +21,7 @@ from llava_operator.core.decision import (
     Wait,
 )  # fmt: skip
 from llava_operator.core.job import Key
-from llava_operator.errors import NotLeader, OperatorError
+from llava_operator.errors import OperatorError
 from llava_operator.workqueue import WorkQueue
 
 __all__ = ["Look", "Looks", "Tally", "described", "next_look_s"]
@@ -61,11 +61,8 @@ class Looks:
         try:
             with self._tally.timed():
                 decision = self._look(key)
-        except NotLeader as error:
-            # The lease loop ends the process; until then nothing more is handed out.
-            self._failed(key, error)
-            self._queue.close()
         except OperatorError as error:
+            # NotLeader too: the lease loop ends the process, unless its renewal is only answered late.
             self._failed(key, error)
         except Exception as error:  # noqa: BLE001  one broken job must not stop the others
             _LOG.error("reconcile broke", exc_info=error, extra={"told": _names(key)})

@@ -153,6 +153,15 @@ def test_the_deadline_counts_from_before_the_call() -> None:
     assert fence.deadline == 4.0 + TIMES.renew_deadline_s
 
 
+def test_a_renewal_that_is_answered_late_keeps_the_lead() -> None:
+    lease, made = replicas("a")
+    ((a, fence, clock),) = made.values()
+    a.beat()
+    clock.now, lease.answer_s = 9.0, 0.6
+    assert (a.beat(), clock.now > TIMES.renew_deadline_s) == (None, True)
+    fence.check()
+
+
 def test_a_lease_given_back_is_free_at_once() -> None:
     _, made = replicas("a", "b")
     (a, _, _), (b, _, _) = made.values()

@@ -75,17 +75,13 @@ def test_when_the_next_look_comes_without_an_event(decision: Decision, want_s: f
     assert next_look_s(decision, NOON, resync_s=RESYNC_S) == want_s
 
 
-@pytest.mark.parametrize("error", [Transient("busy"), OperatorError("odd"), ValueError("a bug of ours")])
+@pytest.mark.parametrize(
+    "error", [Transient("busy"), NotLeader("for a moment"), OperatorError("odd"), ValueError("a bug of ours")]
+)
 def test_a_look_that_fails_is_repeated_after_a_while(error: Exception) -> None:
     queue, clock, tally = look_once(error)
     clock.now = 0.5
     assert (queue.get(), tally.counted) == (KEY, [type(error).__name__])
-
-
-def test_who_does_not_lead_looks_at_nothing_more() -> None:
-    queue, clock, _ = look_once(NotLeader("too late"))
-    clock.now = 9.0
-    assert queue.get() is None
 
 
 def test_only_changes_are_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -111,6 +111,11 @@ def test_pods_that_are_gone_are_remembered_evidence() -> None:
     assert (seen.state, seen.exit_code, seen.members) == (AttemptState.FAILED, 77, ())
 
 
+def test_an_attempt_that_was_deleted_before_it_began_is_not_there() -> None:
+    family = Family((), (), (pod(0).waits("ImagePullBackOff").body(), pod(1).running().body()))
+    assert backend(FakeCluster(), family).observe(owner()).attempts == ()
+
+
 def test_a_pod_that_does_not_start_is_asked_about() -> None:
     cluster = FakeCluster()
     cluster.put("pytorchjobs", pytorch_job(1))

@@ -88,7 +88,8 @@ class PyTorchJobBackend:
             AttemptBodies(child, jobs.get(child), tuple(pods.get(child, ())), tuple(departed.get(child, ())))
             for child in sorted({*jobs, *pods, *departed})
         ]
-        sights = [Sight(self._see(job, bodies), bodies) for bodies in attempts]
+        seen_all = (Sight(self._see(job, bodies), bodies) for bodies in attempts)
+        sights = [sight for sight in seen_all if not _is_nothing(sight)]
         seen = tuple(sight.attempt for sight in sights)
         if self.progress is not None:
             seen = with_progress(job, sights, self.progress, now=self.clock())
@@ -143,6 +144,12 @@ class PyTorchJobBackend:
 
 _NEWBORN = timedelta(seconds=2)
 _CHILD_KINDS = ("pytorchjobs", "pods")
+
+
+def _is_nothing(sight: Sight) -> bool:
+    """Whether it was taken away before it began and left no evidence: it does not wait, it has to be made again."""
+    is_gone = sight.bodies.job is None and not sight.bodies.pods
+    return is_gone and sight.attempt.state is AttemptState.PENDING
 
 
 def _outside(attempt: ObservedAttempt) -> ObservedAttempt:
