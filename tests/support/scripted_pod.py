@@ -203,8 +203,8 @@ class Attempt:
 
     def report(self, checkpoint: dict[str, Any] | None) -> None:
         if self.node_rank == 0:
+            self.journal.tell("step", step=self.step)  # before anybody else can know
             write(self.progress_file, self.words.progress(self.step, self.num_steps, checkpoint=checkpoint))
-            self.journal.tell("step", step=self.step)
 
 
 class ProgressServer(ThreadingHTTPServer):
