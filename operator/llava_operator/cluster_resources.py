@@ -116,7 +116,7 @@ class ClusterResources:
     def _tell(self, key: Key, uid: str, event: Event) -> None:
         if event.is_routine:
             return
-        # What was told before a crash has the same name when it is told again.
+        # The same words about a job are one object, however often they are said.
         identity = "\n".join((uid, event.reason, event.message))
         body: Body = {
             "apiVersion": "events.k8s.io/v1",
