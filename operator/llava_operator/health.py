@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,20 @@ Problem = Callable[[], str | None]
 """Says what does not move; None when all is well."""
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Server(ThreadingHTTPServer):
+    """Listens on both families where one socket can have them: some clusters speak IPv6 alone."""
+
+    daemon_threads = True
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        """Take the port, and name no host: asking DNS for our own name can take longer than a probe waits."""
+        if self.address_family is socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "", int(self.server_address[1])
 
 
 def serve(port: int, *, metrics: Callable[[], bytes], problem: Problem) -> ThreadingHTTPServer:
@@ -43,7 +59,6 @@ def serve(port: int, *, metrics: Callable[[], bytes], problem: Problem) -> Threa
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("", port), Handler)
-    server.daemon_threads = True
+    server = _Server(("", port), Handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,8 +20,8 @@ def pages(problem: str | None) -> Iterator[int]:
     server.server_close()
 
 
-def get(port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def get(port: int, path: str, *, host: str = "127.0.0.1") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
     connection.request("GET", path)
     answer = connection.getresponse()
     told = answer.status, answer.read()
@@ -40,3 +41,10 @@ def test_health_is_what_the_loops_say(problem: str | None, want: tuple[int, byte
 def test_nothing_but_two_pages_is_served(path: str, code: int) -> None:
     with pages(None) as port:
         assert get(port, path)[0] == code
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_both_families_are_answered(host: str) -> None:
+    with pages(None) as port:
+        assert get(port, "/healthz", host=host)[0] == 200
