@@ -12,7 +12,7 @@ from typing import Any
 from support.journal import Entry, Journal
 
 PHASE_S = 5.0
-"""From when the API server knows how the pods are: below 1 s on free cores, up to 3 s where six processes want each."""
+"""From when the API server knows how the pods are; up to 3 s were seen where six processes wanted each core."""
 FIRST_WORD_S = 30.0
 """From when a job is there; an empty status says nothing false."""
 PROGRESS_S = 35.0
