@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from llava_operator.errors import OperatorError
 from llava_operator.logs import log_as_json
 from llava_operator.settings import parse
 
@@ -18,7 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from llava_operator.cluster_run import run_operator  # noqa: PLC0415  (--help needs no kopf)
 
     log_as_json()
-    return run_operator(settings)
+    try:
+        return run_operator(settings)
+    except OperatorError as error:
+        print(f"llava-operator: {error}", file=sys.stderr)
+        return error.cause.exit_code
 
 
 if __name__ == "__main__":

@@ -113,8 +113,9 @@ class _Process:
         """Finish what is being looked at, give the lease back, and say with which code to exit."""
         self._queue.close()
         self._readings.close()
+        until = time.monotonic() + _LEAVE_S
         for thread in self._threads:
-            thread.join(_LEAVE_S)
+            thread.join(max(0.0, until - time.monotonic()))
         self._stop.set()
         self._beating.join(_LEAVE_S)
         if not any(thread.is_alive() for thread in (*self._threads, self._beating)):

@@ -49,5 +49,9 @@ def _lacking(cluster: KindCalls) -> str:
         return str(error)
     if not missing:
         return ""
-    cure = "install the Training Operator" if Kind.PYTORCH_JOB.value in missing else "install the chart's CRDs"
+    cures = {
+        "install the Training Operator": Kind.PYTORCH_JOB.value in missing,
+        "install the chart's CRDs": missing != [Kind.PYTORCH_JOB.value],
+    }
+    cure = " and ".join(name for name, is_needed in cures.items() if is_needed)
     return f"the API server does not serve {', '.join(missing)}: {cure}"

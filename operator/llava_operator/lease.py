@@ -7,12 +7,13 @@ here.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, assert_never
 
-from llava_operator.errors import Conflict, NotLeader, Transient
+from llava_operator.errors import Conflict, NotLeader, OperatorError
 
 __all__ = [
     "Acquire", "Fence", "LeaseLoop", "LeaseRecord", "LeaseTimes", "Leases", "Renew", "Seen", "StepDown", "Verdict",
@@ -132,6 +133,7 @@ class Leases(Protocol):
         ...
 
 
+_LOG: Final = logging.getLogger("llava_operator")
 _RELEASED: Final = ""
 
 
@@ -174,9 +176,12 @@ class LeaseLoop:
             verdict = self._verdict()
             if isinstance(verdict, Acquire | Renew):
                 self._write(verdict)
-        except (Conflict, Transient):
-            # Somebody was quicker, or nobody answers: the clock decides whether that matters yet.
+        except Conflict:
+            # Somebody was quicker: the next look tells who.
             pass
+        except OperatorError as error:
+            # Nobody answers, or says no: the clock decides whether that matters yet.
+            _LOG.warning(str(error), extra={"told": {"error": type(error).__name__, "lease": self._identity}})
         verdict = self._verdict()
         return verdict.reason if isinstance(verdict, StepDown) else None
 
@@ -187,7 +192,7 @@ class LeaseLoop:
             return
         try:
             self._leases.write(replace(record, holder=_RELEASED))
-        except (Conflict, Transient):
+        except OperatorError:
             # It runs out by itself.
             return
 

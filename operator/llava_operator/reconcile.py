@@ -29,6 +29,7 @@ from llava_operator.core.job import Job, Key
 from llava_operator.core.plan import plan_job
 from llava_operator.core.runfile import run_config
 from llava_operator.core.status import applied, latched
+from llava_operator.errors import OperatorError
 from llava_operator.resources import Resources
 
 __all__ = ["reconcile"]
@@ -48,9 +49,14 @@ def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime
         backend.admit(_attempt(step.decision, step.intended), plan)
     if step.intended.status != step.job.status:
         resources.patch_status(step.job, step.intended.status)
-    _act(step.decision, step.intended, backend)
-    if event := event_of(step.decision, step.job.status):
-        resources.emit(step.job, event)
+    try:
+        _act(step.decision, step.intended, backend)
+    except OperatorError:
+        # What is written is true and is not decided again, so it is told now; a start is decided until it is done.
+        if not isinstance(step.decision, StartAttempt):
+            _tell(step, resources)
+        raise
+    _tell(step, resources)
     return step.decision
 
 
@@ -71,6 +77,11 @@ def _foresee(key: Key, resources: Resources, *, backend: Backend, now: datetime)
     seen = latched(job.status, plan, observed=observed, now=now)
     decision = decide(Situation(plan, seen, observed, now))
     return _Step(job, decision, replace(job, status=applied(seen, decision, plan=plan, now=now)))
+
+
+def _tell(step: _Step, resources: Resources) -> None:
+    if event := event_of(step.decision, step.job.status):
+        resources.emit(step.job, event)
 
 
 def _is_act(decision: Decision) -> bool:

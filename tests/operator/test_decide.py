@@ -184,6 +184,11 @@ def test_deadline_fails_the_job() -> None:
     assert (decision.cause, decision.child) == (causes.DEADLINE, late.child)
 
 
+def test_a_deadline_is_noticed_when_it_comes() -> None:
+    early = JobBuilder(now=NOON + timedelta(seconds=3500)).wanting(runPolicy={"activeDeadlineSeconds": 3600})
+    assert early.running().decision() == Wait(NOON + timedelta(seconds=3600))
+
+
 def test_first_restart_does_not_wait() -> None:
     assert isinstance(job().after(75).restarting(failed_s_ago=0).decision(), StartAttempt)
 

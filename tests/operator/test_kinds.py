@@ -41,6 +41,7 @@ def test_it_goes_on_when_every_kind_is_served(looks: tuple[set[str] | Transient,
 @pytest.mark.parametrize(("look", "told"), [
     (OURS | {"pods"}, "pytorchjobs: install the Training Operator"),
     ({"pytorchjobs", "pods"}, "llavatrainjobs, llavaevaljobs: install the chart's CRDs"),
+    ({"pods"}, "install the Training Operator and install the chart's CRDs"),
     (Transient("no answer"), "no answer"),
 ])  # fmt: skip
 def test_it_says_once_what_it_waits_for(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from llava_operator.errors import Conflict, NotLeader, Transient
+from llava_operator.errors import Conflict, NotLeader, OperatorError, Refused, Transient
 from llava_operator.lease import (
     Acquire,
     Fence,
@@ -78,7 +78,7 @@ class OneLease:
 
     clock: Clock
     record: LeaseRecord | None = None
-    is_down: bool = False
+    failure: OperatorError | None = None
     answer_s: float = 0.0
     log: list[str] = field(default_factory=list)
 
@@ -96,8 +96,8 @@ class OneLease:
 
     def _answer(self) -> None:
         self.clock.now += self.answer_s
-        if self.is_down:
-            raise Transient("no answer")
+        if self.failure:
+            raise self.failure
 
 
 def replicas(*names: str) -> tuple[OneLease, dict[str, tuple[LeaseLoop, Fence, Clock]]]:
@@ -138,11 +138,22 @@ def test_a_leader_without_an_answer_gives_up_before_another_may_start() -> None:
     lease, made = replicas("a")
     ((a, fence, clock),) = made.values()
     a.beat()
-    lease.is_down = True
+    lease.failure = Transient("no answer")
     while (lost := a.beat()) is None:
         fence.check()
         clock.now += 2.0
     assert (lost, clock.now) == ("the lease was not renewed within 10 s", 10.0)
+
+
+@pytest.mark.parametrize("answer", [Transient("no answer"), Refused("forbidden")])
+def test_an_answer_that_is_none_breaks_no_loop(answer: OperatorError, caplog: pytest.LogCaptureFixture) -> None:
+    lease, made = replicas("a")
+    ((a, _, _),) = made.values()
+    a.beat()
+    lease.failure = answer
+    assert a.beat() is None
+    a.release()
+    assert [record.message for record in caplog.records] == [str(answer)]
 
 
 def test_the_deadline_counts_from_before_the_call() -> None:

@@ -41,6 +41,11 @@ def test_the_run_file_is_there_before_the_gang() -> None:
     assert cluster.calls == ["create configmaps", "create pytorchjobs"]
 
 
+def test_a_stranger_with_the_owners_label_is_no_member() -> None:
+    stranger = {"metadata": {"name": "s", "uid": "s", "labels": {"llava.dev/owner-uid": owner().uid}}}
+    assert backend(FakeCluster(), Family((), (stranger,))).observe(owner()).attempts == ()
+
+
 def test_what_exists_is_adopted() -> None:
     cluster = FakeCluster()
     backend(cluster).start(attempt())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from llava_contract.run import JobKind, Stage, TrainTask
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageState
 from llava_operator.core.decision import Rest, Wait
 from llava_operator.core.job import Key
+from llava_operator.errors import Transient
 from llava_operator.reconcile import reconcile
 from support.fakes import RememberingWorld, World
 from support.jobs import NOON, TRAINING
@@ -37,6 +40,29 @@ def test_intent_is_written_before_the_act_and_told_after() -> None:
     world.step()
     first = world.job.status.stages[0].job_name
     assert world.log == ["write prepare Pending", f"start {first}", "tell AttemptStarted"]
+
+
+def test_a_failure_is_told_even_if_its_gang_cannot_be_stopped_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(exits={(Stage.PREPARE, 1): 75})
+    monkeypatch.setattr(world, "stop", raiser(Transient("no answer")))
+    with pytest.raises(Transient):
+        world.run()
+    assert "AttemptFailed" in [event.reason for event in world.events]
+
+
+def test_a_start_that_did_not_happen_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(world, "start", raiser(Transient("no answer")))
+    with pytest.raises(Transient):
+        world.step()
+    assert world.events == []
+
+
+def raiser(error: Exception) -> Callable[[object], None]:
+    def refuse(_: object) -> None:
+        raise error
+
+    return refuse
 
 
 def test_one_change_is_one_write() -> None:

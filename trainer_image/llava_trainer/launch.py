@@ -137,8 +137,10 @@ def _start(gang: Gang, command: list[str], folder: RankFolder) -> list[Failure]:
 
 
 def _start_elastic(gang: Gang, command: list[str], folder: RankFolder) -> list[Failure]:
+    from torch.distributed import DistNetworkError, DistStoreError  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+    from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
 
     is_alone = gang.num_nodes == 1
@@ -165,6 +167,11 @@ def _start_elastic(gang: Gang, command: list[str], folder: RankFolder) -> list[F
             _failure(folder, rank, code=failure.exitcode, seen_at=failure.timestamp)
             for rank, failure in error.failures.items()
         ]
+    except (DistNetworkError, DistStoreError, RendezvousError) as error:
+        # The gang never met, or lost its meeting place: no rank of this node did anything wrong.
+        logging.getLogger(__name__).error("no rendezvous at %s: %s", gang.master or "localhost", error)
+        rank = gang.node_rank * gang.ranks_per_node
+        return [Failure(rank, causes.INFRASTRUCTURE.exit_code, time.time(), is_consequence=True)]
     return []
 
 

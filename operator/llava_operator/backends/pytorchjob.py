@@ -12,7 +12,7 @@ from llava_operator.backends.pod_admission import AdmissionCalls, admit_pods
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
 from llava_operator.backends.pod_places import outside
 from llava_operator.backends.pod_progress import Sight, with_progress
-from llava_operator.backends.rendering import OWNER_UID, PodSettings, render
+from llava_operator.backends.rendering import ATTEMPT, OWNER_UID, STAGE, PodSettings, render
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
 from llava_operator.core.plan import Plan, plan_job
@@ -183,5 +183,7 @@ def _is_newborn(body: Body, now: datetime) -> bool:
 def _by_attempt(pods: tuple[Body, ...]) -> dict[str, list[Body]]:
     grouped: dict[str, list[Body]] = {}
     for pod in pods:
-        grouped.setdefault(str(pod["metadata"]["labels"][_OF_ATTEMPT]), []).append(pod)
+        # A pod that bears an owner's label and was made by somebody else is no member of any gang.
+        if {_OF_ATTEMPT, STAGE, ATTEMPT} <= pod["metadata"]["labels"].keys():
+            grouped.setdefault(str(pod["metadata"]["labels"][_OF_ATTEMPT]), []).append(pod)
     return grouped

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llava_trainer import launch as launcher
+from llava_trainer.ranks import RankFolder
 from support import scripted_rank
 from support.launcher import run_config, start_script
 from support.training_job import Ended, Running, wait_for
@@ -44,6 +46,15 @@ def test_exit_code_and_result_are_those_of_the_earliest_failure(
 ) -> None:
     ended = launch(monkeypatch, tmp_path, *script)
     assert (ended.code, ended.result.exit_code, ended.result.reason) == (code, code, reason)
+
+
+def test_a_gang_that_never_meets_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(launcher, "_RENDEZVOUS_TIMEOUT_S", 1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        second = launcher.Gang(2, 1, 1, f"127.0.0.1:{nobody.getsockname()[1]}")
+        failures = launcher._start_elastic(second, ["-c", "pass"], RankFolder(tmp_path))
+    assert [(failure.rank, failure.code, failure.is_consequence) for failure in failures] == [(1, 75, True)]
 
 
 @pytest.mark.parametrize(

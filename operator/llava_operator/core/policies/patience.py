@@ -11,6 +11,7 @@ from llava_contract.v1alpha1.status import StageState, StageStatus
 from llava_operator.core.conditions import find_condition
 from llava_operator.core.decision import Decision, Situation, Wait
 from llava_operator.core.observe import AttemptState
+from llava_operator.core.policies.expiry import expires_at
 from llava_operator.core.policies.incomplete import gives_back_at
 from llava_operator.core.waiting import news_at
 
@@ -31,7 +32,8 @@ def wait_for_attempt(situation: Situation) -> Decision | None:
         return None
     if attempt.state not in (AttemptState.PENDING, AttemptState.RUNNING):
         return None
-    times = (news_at(stage.waiting, attempt.waiting), gives_back_at(situation) or _listens_at(situation))
+    begins = gives_back_at(situation) or _listens_at(situation)
+    times = (news_at(stage.waiting, attempt.waiting), begins, expires_at(situation))
     return Wait(min((time for time in times if time is not None), default=None))
 
 
