@@ -206,7 +206,6 @@ def _env(attempt: Attempt) -> list[Body]:
         "XDG_CACHE_HOME": "/cache",
         "TORCHINDUCTOR_CACHE_DIR": "/cache/inductor",
         "TRITON_CACHE_DIR": "/cache/triton",
-        "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": "passive",
         "TOKENIZERS_PARALLELISM": "false",
         # Many GPU images ask for every device; a pod that was given none shall see none.
