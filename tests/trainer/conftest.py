@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,10 @@ def alone() -> Iterator[Ranks]:
         ranks = Ranks(0, 1, 0)
         join_gang(ranks, timeout_s=60)
         yield ranks
+        # DeepSpeed remembers groups that it made in this one; a process that opens another gang is a test's alone.
+        deepspeed = sys.modules.get("deepspeed.comm")
+        if deepspeed is not None and deepspeed.is_initialized():
+            deepspeed.destroy_process_group()
         leave_gang()
 
 
