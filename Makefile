@@ -19,10 +19,10 @@ DEMO_DIR ?= runs/tiny
 # Lane limits in seconds, killed when exceeded: each is about twice what two cores need.
 LIMIT_FAST := 120
 LIMIT_TRAINER := 900
-LIMIT_MODES := 600
+LIMIT_MODES := 900
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500
-LIMIT_HELM := 300
+LIMIT_HELM := 400
 LIMIT_BENCH := 960
 LIMIT_IMAGES := 600
 
