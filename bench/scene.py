@@ -49,11 +49,11 @@ class Scene:
         await _until(lambda: self.num_over() == num_jobs, within_s=within_s, told=self.num_over)
         return self._waits_s(uids)
 
-    async def steady(self, *, per_second: float, seconds: float) -> list[float]:
+    async def steady(self, *, per_second: float, num_jobs: int) -> list[float]:
         """Create jobs at a steady rate, play none, and wait for each first child; gives the sorted waits."""
         self.is_played = False
         body, began, creating = _job(), time.monotonic(), []
-        for number in range(int(per_second * seconds)):
+        for number in range(num_jobs):
             await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
             creating.append(asyncio.create_task(self._create(body, f"steady-{number}")))
         uids = await asyncio.gather(*creating)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from llava_operator.core.job import Key
 from llava_operator.errors import OperatorError
 from llava_operator.store import OWNER_UID, Kind, Store
+from llava_operator.trimmed import trimmed
 
 __all__ = ["Census", "MetadataCalls"]
 
@@ -80,8 +81,10 @@ class Census:
         owners = (self._store.owner_key(kind, body) for body in (*ghosts, *fresh))
         return {owner for owner in owners if owner is not None}
 
-    def _listed(self, kind: Kind, namespace: str) -> Iterable[dict[str, Any]]:
-        return self._cluster.list_metadata(kind.value, namespace, label="" if kind.is_job else OWNER_UID)
+    def _listed(self, kind: Kind, namespace: str) -> Iterator[dict[str, Any]]:
+        """Keep of each page what is compared: thousands of lists of managed fields would be the process's peak."""
+        for body in self._cluster.list_metadata(kind.value, namespace, label="" if kind.is_job else OWNER_UID):
+            yield trimmed(kind.value, body)
 
     def _is_known(self, body: dict[str, Any]) -> bool:
         meta = body["metadata"]
