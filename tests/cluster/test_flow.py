@@ -22,6 +22,7 @@ from support import images
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.replicas import start_replica
+from support.scripted_jobs import apart
 from support.tree import ROOT
 
 EXAMPLE = ROOT / "examples/tiny/llava-finetune.yaml"
@@ -34,13 +35,6 @@ KILL_A_RANK = (
     "for p in /proc/[0-9]*; do "
     "if tr '\\0' ' ' < $p/cmdline | grep -q '[-]m llava_trainer /etc/llava'; then kill -9 ${p#/proc/}; fi; done"
 )
-APART = {
-    "podAntiAffinity": {
-        "requiredDuringSchedulingIgnoredDuringExecution": [
-            {"labelSelector": {"matchLabels": {"llava.dev/job-name": "rough"}}, "topologyKey": "kubernetes.io/hostname"}
-        ]
-    }
-}
 
 
 @dataclass
@@ -137,7 +131,7 @@ def rough_job() -> str:
     body = copy.deepcopy(yaml.safe_load(EXAMPLE.read_text()))
     body["metadata"]["name"] = "rough"
     body["spec"]["storage"]["uri"] += "-rough"
-    body["spec"]["workers"] |= {"replicas": 2, "ranksPerWorker": 1, "podTemplate": {"affinity": APART}}
+    body["spec"]["workers"] |= {"replicas": 2, "ranksPerWorker": 1, "podTemplate": {"affinity": apart("rough")}}
     return yaml.safe_dump(body)
 
 

@@ -154,6 +154,10 @@ def _address_of_this_machine(api: Any) -> str:
 
 
 def apart(name: str) -> dict[str, Any]:
-    """An affinity that lets no two pods of a job share a node."""
-    alike = {"labelSelector": {"matchLabels": {"llava.dev/job-name": name}}, "topologyKey": "kubernetes.io/hostname"}
+    """An affinity that lets no two pods of a gang share a node; those of the stage before may still be leaving."""
+    alike = {
+        "labelSelector": {"matchLabels": {"llava.dev/job-name": name}},
+        "matchLabelKeys": ["training.kubeflow.org/job-name"],
+        "topologyKey": "kubernetes.io/hostname",
+    }
     return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [alike]}}
