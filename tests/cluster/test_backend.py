@@ -100,7 +100,7 @@ def test_an_image_that_cannot_be_pulled_is_pending_and_costs_nothing(client: Any
     bench.step()
     status = bench.job()["status"]
     assert (status["phase"], status["restarts"], status["budgetUsed"]) == ("Pending", 0, 0)
-    assert "no such image" in status["stages"][0]["message"]
+    assert "image i cannot be pulled" in status["stages"][0]["message"]
 
 
 @pytest.mark.parametrize(("code", "phase"), [(75, "Restarting"), (143, "Restarting"), (12, "Failed")])
