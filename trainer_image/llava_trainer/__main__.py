@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from llava_contract import causes
 from llava_contract.result import RESULT_FILE_ENV, Artifact, StageResult
 from llava_contract.run import ConvertTask, EvaluateTask, PrepareTask, RunConfig, TrainTask
-from llava_trainer.errors import InvalidSpec, LlavaError
+from llava_trainer.errors import Interrupted, InvalidSpec, LlavaError, Terminated
 from llava_trainer.ranks import LastWord, RankFolder, Ranks, StopFlag
 from llava_trainer.tracking.progress import ProgressWriter, StageContext
 from llava_trainer.tracking.record import Record
@@ -106,6 +106,8 @@ def _begin_record(config: RunConfig, ranks: Ranks) -> Record | None:
         return None
     try:
         return Record.begin(config)
+    except (Interrupted, Terminated):
+        raise
     except LlavaError:
         return None
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from llava_trainer import __main__ as door
-from llava_trainer.errors import BadData
-from llava_trainer.ranks import RankFolder
+from llava_trainer.errors import BadData, Interrupted, LlavaError, Terminated
+from llava_trainer.ranks import RankFolder, Ranks
+from support.launcher import run_config
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,19 @@ def test_every_error_has_a_cause(error: BaseException, reason: str) -> None:
 def test_a_lost_peer_is_a_consequence() -> None:
     assert door.explain(RuntimeError("gloo: Connection closed by peer")).is_consequence
     assert not door.explain(ValueError()).is_consequence
+
+
+@pytest.mark.parametrize("asked", [Terminated("SIGTERM"), Interrupted("Ctrl-C")])
+def test_a_wish_to_leave_is_not_lost_while_the_record_begins(
+    asked: LlavaError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise asked
+
+    monkeypatch.delenv("LLAVA_RESULT_FILE", raising=False)
+    monkeypatch.setattr(door.Record, "begin", refuse)
+    with pytest.raises(type(asked)):
+        door._begin_record(run_config(1), Ranks(0, 1, 0))
 
 
 @pytest.fixture

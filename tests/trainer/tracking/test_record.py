@@ -19,14 +19,14 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(str(tmp_path))
 
 
-def config(storage: Storage, *, uid: str = "mine", attempt: int = 1) -> RunConfig:
+def config(storage: Storage, *, uid: str = "mine", attempt: int = 1, name: str = "llava") -> RunConfig:
     task = {
         "kind": "evaluate", "modelUri": "file:///model", "promptTemplate": None, "batchSize": 4, "maxNewTokens": 9,
         "benchmarks": [{"name": "mmb", "uri": "file:///mmb.tsv"}], "minimumAccuracy": None,
     }  # fmt: skip
     return RunConfig.model_validate(
         {
-            "job": {"kind": "LlavaTrainJob", "namespace": "lab", "name": "llava", "uid": uid}, "stage": "evaluate",
+            "job": {"kind": "LlavaTrainJob", "namespace": "lab", "name": name, "uid": uid}, "stage": "evaluate",
             "attempt": attempt, "numRanks": 1, "storage": {"uri": storage.uri}, "hangTimeoutSeconds": 9, "task": task,
         }
     )  # fmt: skip
@@ -55,7 +55,13 @@ def test_earlier_attempts_of_the_job_stay(storage: Storage) -> None:
     assert storage.exists("attempts/evaluate-1/result.json")
 
 
-def test_attempts_of_another_job_under_the_prefix_are_dropped(storage: Storage) -> None:
+def test_attempts_of_another_job_that_shares_the_prefix_stay(storage: Storage) -> None:
+    Record.begin(config(storage, uid="theirs", attempt=7, name="other")).end(result(7))
+    Record.begin(config(storage)).end(result())
+    assert storage.exists("attempts/evaluate-7/result.json")
+
+
+def test_attempts_of_a_deleted_job_of_the_name_are_dropped(storage: Storage) -> None:
     Record.begin(config(storage, uid="theirs", attempt=7)).end(result(7))
     Record.begin(config(storage)).end(result())
     assert [item.path for item in storage.list("attempts")] == [

@@ -11,7 +11,7 @@ from typing import Final, Self
 from pydantic import ValidationError
 
 from llava_contract.result import StageResult
-from llava_contract.run import RunConfig
+from llava_contract.run import JobRef, RunConfig
 from llava_trainer.storage import Storage, open_storage
 
 __all__ = ["Record"]
@@ -30,10 +30,10 @@ class Record:
     def begin(cls, config: RunConfig) -> Self:
         """Write down what is asked; raises what opening and writing a storage raises.
 
-        What an earlier job left under the same prefix is dropped: its attempts are none of this job's.
+        What a deleted job of the same name left under the prefix is dropped: its attempts are none of this job's.
         """
         storage = open_storage(config.storage)
-        for path in _of_others(storage, config.job.uid):
+        for path in _of_predecessors(storage, config.job):
             storage.delete(path)
         record = cls(storage, config)
         storage.delete(record._path("result.json"))
@@ -48,17 +48,23 @@ class Record:
         return f"{_FOLDER}/{self.config.stage}-{self.config.attempt}/{name}"
 
 
-def _of_others(storage: Storage, uid: str) -> list[str]:
-    """Find the files of attempts of other jobs, those that cannot be read included."""
+def _of_predecessors(storage: Storage, job: JobRef) -> list[str]:
+    """Find the files of attempts of a deleted job of the same name, and of those whose run file cannot be read."""
     files = [item.path for item in storage.list(_FOLDER)]
-    ours = {
-        path.rpartition("/")[0] for path in files if path.endswith("/run.json") and _uid_in(storage.read(path)) == uid
+    kept = {
+        path.rpartition("/")[0]
+        for path in files
+        if path.endswith("/run.json") and (found := _job_in(storage.read(path))) and not _is_predecessor(found, job)
     }
-    return [path for path in files if path.rpartition("/")[0] not in ours]
+    return [path for path in files if path.rpartition("/")[0] not in kept]
 
 
-def _uid_in(run_file: bytes) -> str | None:
+def _is_predecessor(found: JobRef, job: JobRef) -> bool:
+    return found.uid != job.uid and found.model_copy(update={"uid": job.uid}) == job
+
+
+def _job_in(run_file: bytes) -> JobRef | None:
     try:
-        return RunConfig.model_validate_json(run_file).job.uid
+        return RunConfig.model_validate_json(run_file).job
     except ValidationError:
         return None
