@@ -81,8 +81,10 @@ class Server:
     def job(self, namespace: str, name: str, *, body: dict[str, Any] = TRAINING) -> Iterator[None]:
         where = ("llava.dev", "v1alpha1", namespace, f"{body['kind'].lower()}s")
         self.objects.create_namespaced_custom_object(*where, {**body, "metadata": {"name": name}})
-        yield
-        self.objects.delete_namespaced_custom_object(*where, name)
+        try:
+            yield
+        finally:
+            self.objects.delete_namespaced_custom_object(*where, name)
 
 
 @pytest.fixture(scope="module")
