@@ -70,9 +70,16 @@ def install(client: Any, definition: dict[str, Any]) -> None:
         if error.status != 409:
             raise
 
+    spec = definition["spec"]
+    kind = (spec["group"], spec["versions"][0]["name"], spec["names"]["plural"])
+
     def is_served() -> bool:
-        status = api.read_custom_resource_definition(definition["metadata"]["name"]).status
-        return any(c.type == "Established" and c.status == "True" for c in status.conditions or ())
+        # Established comes first; for a moment more the server answers that its storage is being made.
+        try:
+            kubernetes.client.CustomObjectsApi(client).list_cluster_custom_object(*kind, limit=1)
+        except kubernetes.client.ApiException:
+            return False
+        return True
 
     eventually(is_served)
 
