@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -100,8 +101,11 @@ def _started(program: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[byt
         "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=200", "-master.volumePreallocate=false",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]  # fmt: skip
+    one_volume_a_bucket = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}  # not seven: 200 would serve 28 buckets
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=os.environ | one_volume_a_bucket
+        )
     try:
         yield process, f"http://127.0.0.1:{ports['s3.port']}"
     finally:
