@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Final
 
 from llava_contract import causes
+from llava_operator.backends.pod_admission import Approvals
 from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.bell import Bell
@@ -75,6 +76,7 @@ class _Process:
         self._store = Store(time.monotonic)
         self._queue: WorkQueue[Key] = WorkQueue(time.monotonic)
         self._readings = Readings(self._queue.add, time.monotonic)
+        self._approvals = Approvals(time.monotonic)
         self._stop = threading.Event()
         self._broken = threading.Event()
         self._is_listed = False
@@ -158,6 +160,7 @@ class _Process:
             settings=PodSettings(image=self._settings.trainer_image),
             children=memory.family,
             progress=self._readings,
+            approvals=self._approvals,
         )
         if self._store.is_doubted(key):
             memory.renew(key)

@@ -38,8 +38,8 @@ __all__ = ["reconcile"]
 def reconcile(key: Key, resources: Resources, *, backend: Backend, now: datetime) -> Decision:
     """Bring the job one decision further and say which; Wait and Rest mean that there is nothing to do at once."""
     step = _foresee(key, resources, backend=backend, now=now)
-    # What is remembered is good enough to wait on, and never to act on.
-    if step is not None and _is_act(step.decision) and resources.renew(key):
+    # What is remembered is good enough to wait on, and never to act on, unless the API server judges by itself.
+    if step is not None and _is_act(step.decision) and not _is_first(step) and resources.renew(key):
         step = _foresee(key, resources, backend=backend, now=now)
     if step is None:
         return Rest()
@@ -87,6 +87,14 @@ def _tell(step: _Step, resources: Resources) -> None:
 def _is_act(decision: Decision) -> bool:
     """Whether attempts are started or ended; a success is told by what does not become untrue."""
     return isinstance(decision, StartAttempt | StopAttempt | RestartStage | Suspend | Fail)
+
+
+def _is_first(step: _Step) -> bool:
+    """Whether the first attempt of all is to be named: it is written first, into the very version that names none.
+
+    Who names an attempt before making it has made none before: if that patch is taken, nothing of the job exists.
+    """
+    return isinstance(step.decision, StartAttempt) and not any(stage.job_name for stage in step.job.status.stages)
 
 
 def _act(decision: Decision, job: Job, backend: Backend) -> None:

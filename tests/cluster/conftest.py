@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from support.eventually import eventually
+from support.kinds import install, install_ours
 from support.namespaces import made_namespace
-from support.tree import ROOT
 
 kubernetes = pytest.importorskip("kubernetes", reason="the operator extra is not installed: make init")
 
@@ -33,12 +31,7 @@ def client() -> Any:
 @pytest.fixture(scope="session")
 def crds(client: Any) -> None:
     """Our kinds, as the repository has them."""
-    for file in sorted((ROOT / "crds").glob("*.yaml")):
-        definition = yaml.safe_load(file.read_text())
-        install(client, definition)
-        # An older one that was there would silently drop new fields.
-        api = kubernetes.client.ApiextensionsV1Api(client)
-        api.patch_custom_resource_definition(definition["metadata"]["name"], {"spec": definition["spec"]})
+    install_ours(client)
 
 
 @pytest.fixture(scope="session")
@@ -59,29 +52,6 @@ def kubeflow_kind() -> dict[str, Any]:
 def kubeflow(client: Any, kubeflow_kind: dict[str, Any]) -> None:
     """PyTorchJobs, whoever has brought them."""
     install(client, kubeflow_kind)
-
-
-def install(client: Any, definition: dict[str, Any]) -> None:
-    """Create a kind, if it is not there, and wait until it is served."""
-    api = kubernetes.client.ApiextensionsV1Api(client)
-    try:
-        api.create_custom_resource_definition(definition)
-    except kubernetes.client.ApiException as error:
-        if error.status != 409:
-            raise
-
-    spec = definition["spec"]
-    kind = (spec["group"], spec["versions"][0]["name"], spec["names"]["plural"])
-
-    def is_served() -> bool:
-        # Established comes first; for a moment more the server answers that its storage is being made.
-        try:
-            kubernetes.client.CustomObjectsApi(client).list_cluster_custom_object(*kind, limit=1)
-        except kubernetes.client.ApiException:
-            return False
-        return True
-
-    eventually(is_served)
 
 
 @pytest.fixture

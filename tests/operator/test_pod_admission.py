@@ -10,11 +10,12 @@ import pytest
 from llava_contract.run import Stage
 from llava_contract.v1alpha1.status import JobStatus, StageStatus
 from llava_operator.backends.base import Attempt
-from llava_operator.backends.pod_admission import admit_pods
+from llava_operator.backends.pod_admission import Approvals, admit_pods
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.core.plan import plan_job
 from llava_operator.core.runfile import run_config
 from llava_operator.errors import Malformed, OperatorError, Refused, SpecRefused
+from support.clock import Clock
 from support.fake_cluster import FakeCluster
 from support.fakes import World
 from support.jobs import SPEC, job
@@ -24,12 +25,15 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 OVERLAID = {**SPEC["workers"], "podTemplate": {"nodeSelector": {"pool": "gpu"}}}
 
 
-def admit(cluster: FakeCluster, **changes: Any) -> None:
+def admit(cluster: FakeCluster, approvals: Approvals | None = None, name: str = "demo", **changes: Any) -> None:
     built = job().wanting(**changes).build()
     plan = plan_job(built)
     named = replace(built, status=JobStatus(stages=[StageStatus(name=Stage.PREPARE, attempt=1)]))
-    first = Attempt("demo-prepare-1", plan.stages[0], run_config(named, plan.stages[0]))
-    admit_pods(first, plan, cluster=cluster, settings=PodSettings(image="i"))
+    config = run_config(named, plan.stages[0])
+    config = config.model_copy(update={"job": config.job.model_copy(update={"name": name, "uid": f"uid of {name}"})})
+    first = Attempt(f"{name}-prepare-1", plan.stages[0], config)
+    approvals = approvals or Approvals(Clock())
+    admit_pods(first, plan, cluster=cluster, settings=PodSettings(image="i"), approvals=approvals)
 
 
 def refused(cluster: FakeCluster, **changes: Any) -> OperatorError:
@@ -58,6 +62,28 @@ def test_pods_are_judged_once_for_each_of_the_specs_descriptions(workers: dict[s
     cluster = FakeCluster()
     admit(cluster, workers=workers)
     assert cluster.calls == ["judge podtemplates"] * num
+
+
+def test_pods_that_differ_in_names_only_are_judged_once_a_minute() -> None:
+    cluster, clock = FakeCluster(), Clock()
+    approvals = Approvals(clock)
+    admit(cluster, approvals, "one"), admit(cluster, approvals, "two")
+    once = len(cluster.calls)
+    admit(cluster, approvals, "three", workers=OVERLAID)
+    twice = len(cluster.calls)
+    clock.now += 61.0
+    admit(cluster, approvals, "four")
+    assert (once, twice, len(cluster.calls)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("verdict", [Malformed("no such field"), (WARNED,)])
+def test_only_pods_that_were_taken_without_a_word_are_not_judged_again(verdict: Exception | tuple[str, ...]) -> None:
+    cluster, approvals = FakeCluster(), Approvals(Clock())
+    cluster.verdict, cluster.labels = verdict, {ENFORCE: "restricted"}
+    for _ in range(2):
+        with pytest.raises(OperatorError):
+            admit(cluster, approvals)
+    assert cluster.calls.count("judge podtemplates") == 2
 
 
 def test_the_pods_of_later_stages_are_judged_as_they_will_be() -> None:

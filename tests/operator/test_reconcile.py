@@ -8,7 +8,7 @@ import pytest
 
 from llava_contract.run import JobKind, Stage, TrainTask
 from llava_contract.v1alpha1.status import JobStatus, Phase, StageState
-from llava_operator.core.decision import Rest, Wait
+from llava_operator.core.decision import Rest, StartAttempt, Wait
 from llava_operator.core.job import Key
 from llava_operator.errors import Transient
 from llava_operator.reconcile import reconcile
@@ -187,7 +187,19 @@ def test_waiting_asks_nobody() -> None:
     world.step(), world.see(), world.step()
     before = world.num_renewed
     world.see(), world.step()
-    assert (before, world.num_renewed) == (1, 1)
+    assert (before, world.num_renewed) == (0, 0)
+
+
+def test_the_first_attempt_is_named_in_the_version_that_names_none_and_asks_for_no_other_proof() -> None:
+    world = RememberingWorld()
+    assert (type(world.step()), world.num_renewed) == (StartAttempt, 0)
+
+
+def test_all_later_attempts_are_started_after_asking() -> None:
+    world = RememberingWorld()
+    world.run()
+    num_stages = len(world.job.status.stages)
+    assert (num_stages, world.num_renewed >= num_stages - 1) == (5, True)
 
 
 def test_a_loss_that_only_memory_knows_is_none() -> None:

@@ -38,10 +38,15 @@ class Look:
         working = [pod for pod in mine if pod.status.phase in ("Running", "Succeeded")]
         return sum(not pod.metadata.deletion_timestamp for pod in working)
 
-    def alive(self, job: str) -> int:
-        """Count the pods of a job that are not over."""
+    def alive(self, job: str) -> list[str]:
+        """Describe the pods of a job that are not over."""
         mine = [pod for pod in self.pods if pod.metadata.labels.get("llava.dev/job-name") == job]
-        return sum(pod.status.phase in ("Pending", "Running") for pod in mine)
+        return [
+            f"{pod.metadata.name} {pod.status.phase} made {pod.metadata.creation_timestamp:%X} "
+            f"to be gone at {pod.metadata.deletion_timestamp}"
+            for pod in mine
+            if pod.status.phase in ("Pending", "Running")
+        ]
 
 
 @dataclass
@@ -68,7 +73,9 @@ class Truth:
             self.latest_s[kind] = max(lasted_s, self.latest_s.get(kind, 0.0))
             if lasted_s > wrong[name, kind] or not wrong[name, kind]:
                 said = next(job.get("status") for job in look.jobs if job["metadata"]["name"] == name)
-                self.lies.append(f"{name}: {kind} for {lasted_s:.1f} s, look {self.num_looks} at {look.began}: {said}")
+                pods = "; ".join(look.alive(name))
+                when = f"for {lasted_s:.1f} s, look {self.num_looks} at {look.began}"
+                self.lies.append(f"{name}: {kind} {when}: pods [{pods}], status {said}")
 
     def _wrong(self, job: dict[str, Any], look: Look) -> Iterator[tuple[str, float]]:
         """Give each difference and for how long it is none."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from llava_operator.backends.base import Attempt
-from llava_operator.backends.pod_admission import AdmissionCalls, admit_pods
+from llava_operator.backends.pod_admission import AdmissionCalls, Approvals, admit_pods
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
 from llava_operator.backends.pod_places import outside
 from llava_operator.backends.pod_progress import Sight, with_progress
@@ -77,6 +78,8 @@ class PyTorchJobBackend:
     """Sees a job's children, and pods that are gone too; without it they are listed anew each time."""
     progress: Readings | None = None
     """Asks pods how far they are; without it nobody does."""
+    approvals: Approvals = field(default_factory=lambda: Approvals(time.monotonic))
+    """Pods that were taken lately; shared by all who ask the same API server."""
     clock: Callable[[], datetime] = _now
 
     def observe(self, job: Job) -> Observed:
@@ -98,7 +101,7 @@ class PyTorchJobBackend:
 
     def admit(self, first: Attempt, plan: Plan) -> None:
         """Ask the API server about the pods of all stages; SpecRefused and Refused carry its sentence."""
-        admit_pods(first, plan, cluster=self.cluster, settings=self.settings)
+        admit_pods(first, plan, cluster=self.cluster, settings=self.settings, approvals=self.approvals)
 
     def start(self, attempt: Attempt) -> None:
         """Create the run file and then the gang; what exists already is adopted if it is this job's."""

@@ -15,6 +15,7 @@ from llava_operator.core.job import Key
 from llava_operator.reconcile import reconcile
 from support.eventually import eventually
 from support.jobs import NOON
+from support.kinds import NEW_KINDS_S
 from support.specs import PLAIN, changed
 
 kubernetes = pytest.importorskip("kubernetes", reason="the operator extra is not installed: make init")
@@ -129,7 +130,7 @@ def test_a_deleted_job_takes_everything_along(bench: Bench) -> None:
         kinds = ("configmaps", "pytorchjobs", "pods")
         return not any(bench.cluster.list_owned(kind, bench.key.namespace, owner_uid=uid) for kind in kinds)
 
-    eventually(is_empty)
+    eventually(is_empty, within_s=NEW_KINDS_S)
 
 
 def test_a_gang_runs_where_pod_security_is_restricted(client: Any, bench: Bench) -> None:

@@ -19,6 +19,7 @@ from llava_operator.core.job import Key
 from llava_operator.reconcile import reconcile
 from support.eventually import eventually
 from support.jobs import NOON
+from support.kinds import NEW_KINDS_S
 from support.kubectl import Kubectl
 from support.replicas import start_replica
 from support.specs import EVAL, PLAIN, changed
@@ -129,7 +130,9 @@ def test_a_deleted_evaluation_takes_everything_along(namespace: str) -> None:
     assert cluster.list_owned("pytorchjobs", namespace, owner_uid=uid)
     cluster.delete("llavaevaljobs", namespace, name="demo", uid=uid)
     kinds = ("configmaps", "pytorchjobs", "pods")
-    eventually(lambda: not any(cluster.list_owned(kind, namespace, owner_uid=uid) for kind in kinds))
+    eventually(
+        lambda: not any(cluster.list_owned(kind, namespace, owner_uid=uid) for kind in kinds), within_s=NEW_KINDS_S
+    )
 
 
 @pytest.fixture(scope="module")
