@@ -16,6 +16,7 @@ from typing import Final
 
 from llava_contract import causes
 from llava_operator.backends.pod_admission import Approvals
+from llava_operator.backends.pod_warnings import PodWarnings
 from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.bell import Bell
@@ -86,6 +87,7 @@ class _Process:
         unfenced = replace(connect(request_timeout_s=times.request_timeout_s), on_asked=self._metrics.asked)
         # The next look shall not decide from what this one has changed; the watch comes a moment later.
         self._cluster = replace(unfenced, may_write=self._fence.check, on_written=self._store.learn)
+        self._warnings = PodWarnings(self._cluster, time.monotonic)
         self._memory = Remembered(self._cluster, self._store)
         self._census = Census(self._cluster, self._store, namespaces=settings.namespaces, every_s=settings.resync_s)
         lease = ClusterLease(unfenced, settings.own_namespace, name=settings.lease_name, times=times)
@@ -158,6 +160,7 @@ class _Process:
             self._cluster,
             key.namespace,
             settings=PodSettings(image=self._settings.trainer_image),
+            warnings=self._warnings,
             children=memory.family,
             progress=self._readings,
             approvals=self._approvals,

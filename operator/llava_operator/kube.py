@@ -91,9 +91,9 @@ class Cluster:
         """List what bears the label of the owner, from the server's newest state."""
         return self._list(kind, namespace, labelSelector=f"{_OWNER_UID}={owner_uid}")
 
-    def list_events(self, namespace: str, *, regarding_uid: str) -> list[Body]:
-        """List what was told about an object."""
-        return self._list("events", namespace, fieldSelector=f"involvedObject.uid={regarding_uid}")
+    def list_warnings(self, namespace: str) -> list[Body]:
+        """List the Events of type Warning of a namespace."""
+        return self._list("events", namespace, fieldSelector="type=Warning")
 
     def list_metadata(self, kind: str, namespace: str, *, label: str) -> Iterator[Body]:
         """List what bears the label, if one is named, page by page without spec and status; no namespace is all."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from llava_operator.backends.base import Attempt
+from llava_operator.backends.pod_warnings import PodWarnings
 from llava_operator.backends.pytorchjob import Family, PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.core.job import Job
@@ -12,6 +15,7 @@ from llava_operator.core.observe import AttemptState
 from llava_operator.core.plan import plan_job
 from llava_operator.core.runfile import run_config
 from llava_operator.errors import Refused
+from support.clock import Clock
 from support.fake_cluster import FakeCluster
 from support.jobs import NOON, job
 from support.pods import CHILD, pod, pytorch_job, stamp
@@ -21,7 +25,16 @@ MADE = {"finetuneData": "/made/set2", "pretrainWeights": "/made/1"}
 
 def backend(cluster: FakeCluster, family: Family | None = None) -> PyTorchJobBackend:
     children = (lambda _: family) if family else None
-    return PyTorchJobBackend(cluster, "team", settings=PodSettings(image="i"), children=children, clock=lambda: NOON)
+    warnings = PodWarnings(cluster, Clock())
+    settings = PodSettings(image="i")
+    return PyTorchJobBackend(
+        cluster, "team", settings=settings, warnings=warnings, children=children, clock=lambda: NOON
+    )
+
+
+def warning(reason: str, message: str, *, about: dict[str, Any], kind: str) -> dict[str, Any]:
+    involved = {"kind": kind, "uid": about["metadata"]["uid"]}
+    return {"type": "Warning", "reason": reason, "message": message, "involvedObject": involved}
 
 
 def owner() -> Job:
@@ -96,7 +109,7 @@ def test_events_are_asked_for_only_while_pods_are_missing() -> None:
 def test_an_exceeded_quota_is_told() -> None:
     cluster = FakeCluster()
     cluster.put("pytorchjobs", pytorch_job(1))
-    cluster.events = [{"type": "Warning", "reason": "FailedCreatePod", "message": "exceeded quota"}]
+    cluster.events = [warning("FailedCreatePod", "exceeded quota", about=pytorch_job(1), kind="PyTorchJob")]
     (seen,) = backend(cluster).observe(owner()).attempts
     assert seen.waiting
     assert (seen.waiting.reason, seen.waiting.message) == ("FailedCreatePod", "exceeded quota")
@@ -125,9 +138,7 @@ def test_a_pod_that_does_not_start_is_asked_about() -> None:
     cluster = FakeCluster()
     cluster.put("pytorchjobs", pytorch_job(1))
     cluster.put("pods", pod(0).waits("ContainerCreating").body())
-    cluster.events = [
-        {"type": "Warning", "reason": "FailedMount", "message": "secret nope", "involvedObject": {"kind": "Pod"}}
-    ]
+    cluster.events = [warning("FailedMount", "secret nope", about=pod(0).body(), kind="Pod")]
     (seen,) = backend(cluster).observe(owner()).attempts
     assert seen.waiting
     assert seen.waiting.reason == "FailedMount"

@@ -31,7 +31,7 @@ class FakeCluster:
         owned = [body for (k, _), body in self.objects.items() if k == kind]
         return [body for body in owned if body["metadata"]["labels"]["llava.dev/owner-uid"] == owner_uid]
 
-    def list_events(self, namespace: str, *, regarding_uid: str) -> list[dict[str, Any]]:  # noqa: ARG002
+    def list_warnings(self, namespace: str) -> list[dict[str, Any]]:  # noqa: ARG002
         self.calls.append("list events")
         return self.events
 

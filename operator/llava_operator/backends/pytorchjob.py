@@ -13,6 +13,7 @@ from llava_operator.backends.pod_admission import AdmissionCalls, Approvals, adm
 from llava_operator.backends.pod_evidence import AttemptBodies, see_attempt
 from llava_operator.backends.pod_places import outside
 from llava_operator.backends.pod_progress import Sight, with_progress
+from llava_operator.backends.pod_warnings import PodWarnings
 from llava_operator.backends.rendering import ATTEMPT, OWNER_UID, STAGE, PodSettings, render
 from llava_operator.core.job import Job
 from llava_operator.core.observe import AttemptState, Observed, ObservedAttempt
@@ -35,10 +36,6 @@ class ClusterCalls(AdmissionCalls, Protocol):
 
     def list_owned(self, kind: str, namespace: str, *, owner_uid: str) -> list[Body]:
         """List what belongs to a job."""
-        ...
-
-    def list_events(self, namespace: str, *, regarding_uid: str) -> list[Body]:
-        """List what was told about an object."""
         ...
 
     def create(self, kind: str, body: Body) -> Body:
@@ -74,12 +71,14 @@ class PyTorchJobBackend:
     cluster: ClusterCalls
     namespace: str
     settings: PodSettings = field(kw_only=True)
+    warnings: PodWarnings = field(kw_only=True)
+    """Shared by all who ask the same API server, as approvals are."""
     children: Children | None = None
     """Sees a job's children, and pods that are gone too; without it they are listed anew each time."""
     progress: Readings | None = None
     """Asks pods how far they are; without it nobody does."""
     approvals: Approvals = field(default_factory=lambda: Approvals(time.monotonic))
-    """Pods that were taken lately; shared by all who ask the same API server."""
+    """Pods that were taken lately."""
     clock: Callable[[], datetime] = _now
 
     def observe(self, job: Job) -> Observed:
@@ -131,8 +130,7 @@ class PyTorchJobBackend:
         if silent is None or _is_newborn(silent, self.clock()):
             return seen
         # Only an event says why pods are not made (quota, Pod Security) or do not start (a missing Secret).
-        events = self.cluster.list_events(self.namespace, regarding_uid=str(silent["metadata"]["uid"]))
-        told = replace(bodies, events=tuple(events))
+        told = replace(bodies, events=self.warnings.about(self.namespace, str(silent["metadata"]["uid"])))
         return see_attempt(told, num_workers=size, latched=latched, now=self.clock())
 
     def _create(self, kind: str, body: Body) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from llava_contract.run import JobKind
+from llava_operator.backends.pod_warnings import PodWarnings
 from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.cluster_resources import ClusterResources
@@ -35,7 +37,12 @@ class Bench:
         self.cluster = kube.connect()
         self.key = Key(JobKind.TRAIN, namespace, "demo")
         self.resources = ClusterResources(self.cluster)
-        self.backend = PyTorchJobBackend(self.cluster, namespace, settings=PodSettings(image="trainer:test"))
+        self.backend = PyTorchJobBackend(
+            self.cluster,
+            namespace,
+            settings=PodSettings(image="trainer:test"),
+            warnings=PodWarnings(self.cluster, time.monotonic),
+        )
         body = changed(PLAIN, {**ABSOLUTE, "metadata.namespace": namespace})
         self.cluster.create("llavatrainjobs", body)
 
@@ -142,7 +149,8 @@ def test_a_gang_runs_where_pod_security_is_restricted(client: Any, bench: Bench)
     assert len(bench.cluster.list_owned("pods", bench.key.namespace, owner_uid=uid)) == 1
 
 
-def test_events_tell_of_the_start(bench: Bench) -> None:
+def test_events_tell_of_the_start(client: Any, bench: Bench) -> None:
     bench.step()
-    told = bench.cluster.list_events(bench.key.namespace, regarding_uid=bench.job()["metadata"]["uid"])
-    assert [event["reason"] for event in told] == ["AttemptStarted"]
+    about = f"involvedObject.uid={bench.job()['metadata']['uid']}"
+    told = kubernetes.client.CoreV1Api(client).list_namespaced_event(bench.key.namespace, field_selector=about).items
+    assert [event.reason for event in told] == ["AttemptStarted"]

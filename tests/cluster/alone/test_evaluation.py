@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from llava_contract.result import StageResult
 from llava_contract.run import JobKind
+from llava_operator.backends.pod_warnings import PodWarnings
 from llava_operator.backends.pytorchjob import PyTorchJobBackend
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.cluster_resources import ClusterResources
@@ -124,7 +126,9 @@ def test_a_deleted_evaluation_takes_everything_along(namespace: str) -> None:
     made = cluster.create(
         "llavaevaljobs", changed(EVAL, {"metadata": {"name": "demo", "namespace": namespace}, **change})
     )
-    backend = PyTorchJobBackend(cluster, namespace, settings=PodSettings(image="trainer:test"))
+    backend = PyTorchJobBackend(
+        cluster, namespace, settings=PodSettings(image="trainer:test"), warnings=PodWarnings(cluster, time.monotonic)
+    )
     assert isinstance(reconcile(key, ClusterResources(cluster), backend=backend, now=NOON), StartAttempt)
     uid = made["metadata"]["uid"]
     assert cluster.list_owned("pytorchjobs", namespace, owner_uid=uid)
