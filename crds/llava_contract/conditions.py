@@ -77,7 +77,10 @@ TYPES: Final = MappingProxyType(
             type_: (_WITH_THE_STAGE, f"True: {stage} is done. False: the reason says where it stands.")
             for stage, type_ in STAGE_CONDITIONS.items()
         },
-        ConditionType.FAILED: (_FROM_THE_FIRST_TIME, "True: the job has given up; the reason is the cause."),
+        ConditionType.FAILED: (
+            "From the first time that it holds, or that a spec is refused while an attempt runs.",
+            "True: the job has given up; the reason is the cause.",
+        ),
         ConditionType.SUSPENDED: (_FROM_THE_FIRST_TIME, "True: runPolicy.suspend stopped the job; checkpoints stay."),
         ConditionType.RESTARTING: (
             _FROM_THE_FIRST_TIME,

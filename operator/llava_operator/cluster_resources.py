@@ -192,7 +192,14 @@ def _model_source(body: Body) -> ModelSource:
 
 
 def _dumped(status: JobStatus) -> Body:
-    return status.model_dump(mode="json", exclude_none=True)
+    """Write what there is to say: an empty list is nothing to read."""
+    body = status.model_dump(mode="json", exclude_none=True)
+    body["stages"] = [_said(stage) for stage in body["stages"]]
+    return _said(body)
+
+
+def _said(body: Body) -> Body:
+    return {name: value for name, value in body.items() if value not in ([], {}, "")}
 
 
 def _cut(message: str) -> str:

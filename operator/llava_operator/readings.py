@@ -25,7 +25,10 @@ _NUM_READERS: Final = 16
 _EVERY_S: Final = 30.0
 _AT_FIRST_S: Final = 5.0
 _FIRST_S: Final = 60.0
-"""A pod that has not told of anything yet is asked more often for so long: short stages shall be seen too."""
+"""A pod that has not told of anything yet is asked more often for so long: short stages shall be seen too.
+
+So is one whose answer was lost, until that has lasted.
+"""
 _LONG_S: Final = 120.0
 """Being unreachable for so long is worth a word; then it is asked this seldom."""
 
@@ -77,8 +80,8 @@ class Memory:
 
     def wait_s(self, now: float) -> float:
         """Say when to ask again."""
-        if self.lost_at is not None and now - self.lost_at >= _LONG_S:
-            return _LONG_S
+        if self.lost_at is not None:
+            return _LONG_S if now - self.lost_at >= _LONG_S else _AT_FIRST_S
         return _AT_FIRST_S if self.progress is None and now - self.begun_at < _FIRST_S else _EVERY_S
 
 

@@ -32,7 +32,7 @@ def bring(jobs: JobsOf, name: str) -> None:
         eventually(lambda: jobs.stage(name, "prepare")["state"] == "Succeeded", within_s=60)
         return
     if moment == "restarting":
-        eventually(lambda: len(jobs.stage(name)["history"]) >= 2, within_s=120)
+        eventually(lambda: len(jobs.stage(name).get("history", [])) >= 2, within_s=120)
         return
     jobs.holds(name, num_ranks=2)
     if moment == "suspended":

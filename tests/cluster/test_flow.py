@@ -187,7 +187,7 @@ def test_the_second_attempt_goes_on_from_the_first_ones_checkpoint(flow: Flow, s
 
 def test_suspension_was_not_charged(flow: Flow) -> None:
     assert flow.stage("rough", "pretrain")["attempt"] == 2
-    assert flow.stage("rough", "pretrain")["history"] == []
+    assert "history" not in flow.stage("rough", "pretrain")
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])

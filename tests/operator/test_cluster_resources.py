@@ -152,6 +152,30 @@ def test_a_refused_spec_is_told_once() -> None:
     assert [body["reason"] for body in events(fake)] == ["SpecRefused"]
 
 
+def test_a_spec_that_is_refused_and_mended_again_and_again_while_an_attempt_runs_is_told_once() -> None:
+    fake = cluster()
+    running = JobStatus(phase=Phase.RUNNING, stages=[StageStatus(name="prepare", state=StageState.RUNNING)])
+    fake.objects[KIND, "demo"]["status"] = running.model_dump(mode="json", exclude_none=True)
+    for recipe in ("no-such-recipe", "nor-this-one"):
+        fake.objects[KIND, "demo"]["spec"]["recipe"] = recipe
+        resources(fake).get(KEY)
+        del fake.objects[KIND, "demo"]["spec"]["recipe"]
+        job = read(fake)
+        resources(fake).patch_status(job, latched(job.status, plan_job(job), observed=Observed(), now=NOON))
+    assert len(events(fake)) == 1
+
+
+def test_status_is_written_without_empty_lists() -> None:
+    fake = cluster()
+    job = read(fake)
+    status = JobStatus(phase=Phase.RUNNING, stages=[StageStatus(name="prepare", state=StageState.RUNNING)])
+    resources(fake).patch_status(job, status)
+    written = fake.objects[KIND, "demo"]["status"]
+    assert not {"artifacts", "results", "conditions"} & written.keys()
+    assert not {"history", "pods", "seconds", "message"} & written["stages"][0].keys()
+    assert status_of(fake) == status
+
+
 def evaluated(fake: FakeCluster, **changes: Any) -> FakeCluster:
     """Put an evaluation of the same name beside the training job."""
     body = changed(EVAL, {"metadata.name": "demo", **changes})

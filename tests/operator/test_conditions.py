@@ -10,7 +10,7 @@ import pytest
 
 from llava_contract.conditions import REASONS, STAGE_CONDITIONS, TYPES, ConditionType, Reason
 from llava_contract.run import Stage
-from llava_contract.v1alpha1.status import ConditionStatus, JobStatus, Phase, StageState
+from llava_contract.v1alpha1.status import ConditionStatus, JobStatus, Phase, StageState, StageStatus
 from llava_operator.core.conditions import Word, conditions_of, find_condition
 from llava_operator.core.decision import StartAttempt
 from llava_operator.core.observe import AttemptState, Observed, Waiting
@@ -163,6 +163,19 @@ def test_what_no_longer_holds_says_so(phase: Phase, type_: ConditionType, reason
     assert (found.status, found.reason, found.last_transition_time) == (ConditionStatus.FALSE, reason, LATER)
 
 
+@pytest.mark.parametrize(
+    ("phase", "reason"),
+    [(Phase.PENDING, "AttemptStarted"), (Phase.FAILED, "StageFailed"), (Phase.SUSPENDED, "Suspended")],
+)
+def test_a_restart_that_is_over_says_what_came_of_it(phase: Phase, reason: str) -> None:
+    restarting = JobStatus(stages=[StageStatus(name="finetune", state=StageState.RESTARTING)])
+    held = restarting.model_copy(update={"conditions": conditions_of(restarting, [], generation=1, now=NOON)})
+    after = held.model_copy(update={"phase": phase, "stages": [StageStatus(name="finetune")]})
+    found = find_condition(conditions_of(after, [], generation=1, now=LATER), ConditionType.RESTARTING)
+    assert found is not None
+    assert (found.status, found.reason) == (ConditionStatus.FALSE, reason)
+
+
 def edited(builder: JobBuilder, **changes: Any) -> JobStatus:
     built = builder.build()
     before = latched(built.status, plan_job(built), observed=builder.observed(), now=NOON)
@@ -222,7 +235,7 @@ def test_an_attempt_that_exists_was_not_refused() -> None:
     ("builder", "want"),
     [
         (job().named_only().waiting(), ("Failed", "SpecRefused", "True")),
-        (RUNNING, ("Running", "SpecRefused", None)),
+        (RUNNING, ("Running", "SpecRefused", "False")),
         (job().over(Phase.SUCCEEDED), ("Succeeded", "NotStarted", None)),
     ],
     ids=["not started", "running", "over"],
@@ -231,6 +244,13 @@ def test_a_refused_spec_fails_only_what_has_not_begun(builder: JobBuilder, want:
     status = spec_refused(builder.status(), "spec.recipe: no", generation=1, now=NOON)
     failed = find_condition(status.conditions, ConditionType.FAILED)
     assert (status.phase, said(status)[1], failed and failed.status.value, status.progress) == (*want, None)
+
+
+def test_a_spec_that_is_valid_again_is_no_longer_said_to_be_refused() -> None:
+    built = RUNNING.build()
+    refused = spec_refused(RUNNING.status(), "spec.recipe: no", generation=1, now=NOON)
+    status = latched(refused, plan_job(built), observed=RUNNING.observed(), now=LATER)
+    assert (said(refused, "Failed"), said(status, "Failed")) == (("False", "SpecRefused"), ("False", "GoesOn"))
 
 
 def test_every_type_and_reason_is_explained() -> None:

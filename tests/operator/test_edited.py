@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from llava_contract import causes
+from llava_contract.run import Stage
+from llava_contract.v1alpha1.status import AttemptRecord, JobStatus
 from llava_operator.core.decide import decide
 from llava_operator.core.decision import Decision, RestartStage, Situation, StartAttempt, Wait
+from llava_operator.core.events import Event, event_of
 from llava_operator.core.observe import AttemptState, Observed, Waiting
 from llava_operator.core.plan import plan_job
 from llava_operator.core.status import latched
@@ -70,3 +73,9 @@ def test_an_edited_spec_is_asked_about_again_before_its_first_attempt() -> None:
     world.respec(**MENDED)
     world.run()
     assert [child.split("-", 2)[2] for child, _ in world.admitted] == ["prepare-1", "pretrain-1"]
+
+
+def test_nobody_is_warned_of_an_attempt_that_is_made_anew() -> None:
+    record = AttemptRecord(attempt=1, exit_code=causes.EDITED.exit_code, reason=causes.EDITED.reason, message="edited")
+    event = event_of(RestartStage(Stage.FINETUNE, "a", record), JobStatus())
+    assert event == Event("SpecEdited", "finetune is made anew: edited")

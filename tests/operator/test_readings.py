@@ -63,7 +63,8 @@ def test_what_is_known(answers: list[tuple[float, Answer]], now: float, want: He
         ([(0, AWAY)], 59, 5),
         ([(0, Silent())], 60, 30),
         ([(0, told(1))], 0, 30),
-        ([(100, AWAY)], 110, 30),
+        ([(100, AWAY)], 110, 5),
+        ([(0, told(1)), (30, AWAY)], 40, 5),
         ([(0, told(1)), (30, AWAY)], 150, 120),
     ],
 )

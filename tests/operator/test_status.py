@@ -57,6 +57,11 @@ def test_every_failure_is_kept_in_history(exit_code: int) -> None:
     assert stage.state in (StageState.RESTARTING, StageState.FAILED)
 
 
+def test_history_keeps_the_gist_and_the_stage_the_whole_sentence() -> None:
+    stage = after(job().failed(exit=75, message="x" * 4000)).stages[2]
+    assert (len(stage.history[0].message), len(stage.message) >= 4000) == (512, True)
+
+
 def test_a_commit_that_only_the_dying_attempt_told_of_is_kept() -> None:
     failed = job().failed(exit=75, message="NCCL")
     assert failed.seen is not None

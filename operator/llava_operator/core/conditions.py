@@ -25,16 +25,8 @@ class Word:
     message: str
 
 
-_FIRST_WORD: Final = Word(ConditionType.READY, Reason.NOT_STARTED, "nothing has been started")
-_UNTOLD: Final = {
-    ConditionType.READY: _FIRST_WORD,
-    ConditionType.FAILED: Word(ConditionType.FAILED, Reason.GOES_ON, "the job goes on"),
-    ConditionType.SUSPENDED: Word(ConditionType.SUSPENDED, Reason.RESUMED, "the job goes on"),
-    ConditionType.RESTARTING: Word(ConditionType.RESTARTING, Reason.ATTEMPT_STARTED, "the next attempt was started"),
-}
-"""What is said of a change that nobody found words for."""
 _ONCE_TRUE: Final = (ConditionType.FAILED, ConditionType.SUSPENDED, ConditionType.RESTARTING)
-"""What need not be denied before it has ever held."""
+"""What need not be denied before it has ever held, or somebody has spoken of it."""
 
 
 def find_condition(conditions: list[Condition], type_: ConditionType) -> Condition | None:
@@ -48,9 +40,16 @@ def conditions_of(status: JobStatus, words: Iterable[Word], *, generation: int, 
     before = {condition.type: condition for condition in status.conditions}
     holding = _truths(status)
     return [
-        _condition(told.get(type_), before.get(type_), type_=type_, is_true=is_true, observed=(generation, now))
+        _condition(
+            told.get(type_),
+            before.get(type_),
+            type_=type_,
+            is_true=is_true,
+            phase=status.phase,
+            observed=(generation, now),
+        )
         for type_, is_true in holding.items()
-        if is_true or type_ in before or type_ not in _ONCE_TRUE
+        if is_true or type_ in before or type_ in told or type_ not in _ONCE_TRUE
     ]
 
 
@@ -67,11 +66,17 @@ def _truths(status: JobStatus) -> dict[ConditionType, bool]:
 
 
 def _condition(
-    word: Word | None, before: Condition | None, *, type_: ConditionType, is_true: bool, observed: tuple[int, datetime]
+    word: Word | None,
+    before: Condition | None,
+    *,
+    type_: ConditionType,
+    is_true: bool,
+    phase: Phase,
+    observed: tuple[int, datetime],
 ) -> Condition:
     status = ConditionStatus.TRUE if is_true else ConditionStatus.FALSE
     is_same = before is not None and before.status is status
-    said = word or (before if before is not None and is_same else _UNTOLD[type_])
+    said = word or (before if before is not None and is_same else _untold(type_, phase))
     return Condition(
         type=type_,
         status=status,
@@ -80,6 +85,20 @@ def _condition(
         reason=said.reason,
         message=said.message,
     )
+
+
+def _untold(type_: ConditionType, phase: Phase) -> Word:
+    """Say why a condition changed when nobody found words for it."""
+    if type_ is ConditionType.READY:
+        return Word(type_, Reason.NOT_STARTED, "nothing has been started")
+    if phase is Phase.FAILED:
+        return Word(type_, Reason.STAGE_FAILED, "the job failed")
+    if phase is Phase.SUSPENDED:
+        return Word(type_, Reason.SUSPENDED, "the job is suspended")
+    if type_ is ConditionType.RESTARTING:
+        return Word(type_, Reason.ATTEMPT_STARTED, "the next attempt was started")
+    is_resumed = type_ is ConditionType.SUSPENDED
+    return Word(type_, Reason.RESUMED if is_resumed else Reason.GOES_ON, "the job goes on")
 
 
 def _stage_words(status: JobStatus) -> Iterator[Word]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from llava_contract.causes import EDITED
 from llava_contract.conditions import ConditionType, Reason
 from llava_contract.v1alpha1.status import AttemptRecord, JobStatus
 from llava_operator.core.conditions import find_condition
@@ -76,6 +77,9 @@ def refusal_event(before: JobStatus, why: str) -> Event:
 
 
 def _failure(stage: str, failed: AttemptRecord, *, num_before: int) -> Event:
+    is_routine = num_before >= _TOLD_FAILURES
+    if failed.reason == EDITED.reason:
+        return Event(failed.reason, f"{stage} is made anew: {failed.message}", is_routine=is_routine)
     charged = "charged" if failed.charged else "not charged"
     told = f"{stage} attempt {failed.attempt} failed ({failed.reason}): {failed.message} It restarts, {charged}."
-    return Event("AttemptFailed", told, is_warning=True, is_routine=num_before >= _TOLD_FAILURES)
+    return Event("AttemptFailed", told, is_warning=True, is_routine=is_routine)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, assert_never
 
-from llava_contract.causes import Retry, by_exit_code
+from llava_contract.causes import EDITED, Retry, by_exit_code
 from llava_contract.conditions import ConditionType, Reason
 from llava_contract.result import Progress
 from llava_contract.v1alpha1.status import (
@@ -42,6 +42,7 @@ __all__ = ["applied", "held_up", "latched", "reopened", "spec_refused"]
 
 _OVER: Final = (Phase.SUCCEEDED, Phase.FAILED)
 _AFTERWARDS: Final = " (The spec was edited afterwards, which changes nothing: create another job.)"
+_MAX_RECORDED: Final = 512
 _OF_NO_ATTEMPT: Final = (Reason.SPEC_REFUSED, Reason.SPEC_INCOMPLETE, Reason.REFUSED)
 """Why there is no attempt: nobody says so of one that exists."""
 
@@ -49,7 +50,7 @@ _OF_NO_ATTEMPT: Final = (Reason.SPEC_REFUSED, Reason.SPEC_INCOMPLETE, Reason.REF
 def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime) -> JobStatus:
     """Write down what was seen: every planned stage, commits of the attempts, and the progress of a running one."""
     status = _forgiven(status)
-    words = _edited(status, plan.generation)
+    words, more = [*_edited(status, plan.generation), *_mended(status)], list[Word]()
     stages = [_with_commit(stage, observed.child(stage.job_name)) for stage in _planned_stages(status, plan)]
     current = status.current_stage if any(stage.name == status.current_stage for stage in stages) else None
     model = plan.model if status.phase not in _OVER else status.model
@@ -57,15 +58,15 @@ def latched(status: JobStatus, plan: Plan, *, observed: Observed, now: datetime)
     for stage in stages:
         attempt = observed.child(stage.job_name)
         if attempt and stage.state.is_active and attempt.state is AttemptState.RUNNING:
-            status, words = _running(status, attempt)
+            status, more = _running(status, attempt)
             break
         if attempt and stage.state.is_active and attempt.state is AttemptState.PENDING:
-            status, words = _pending(status, attempt, now)
+            status, more = _pending(status, attempt, now)
             break
     else:
         if plan.lacking and not plan.suspend and status.phase not in _OVER:
-            status, words = _lacking(status, plan.lacking)
-    return _told(status, words, generation=plan.generation, now=now)
+            status, more = _lacking(status, plan.lacking)
+    return _told(status, [*words, *more], generation=plan.generation, now=now)
 
 
 def applied(status: JobStatus, decision: Decision, *, plan: Plan, now: datetime) -> JobStatus:
@@ -103,7 +104,7 @@ def spec_refused(status: JobStatus, why: str, *, generation: int, now: datetime)
     if status.phase in _OVER and not _is_spec_refused(status):
         words = _edited(status, generation)
     elif any(stage.state.is_active for stage in status.stages):
-        words, status = words[:1], status.model_copy(update={"progress": None})
+        status = status.model_copy(update={"progress": None})
     else:
         status = status.model_copy(update={"phase": Phase.FAILED})
     return _told(status, words, generation=generation, now=now)
@@ -117,6 +118,13 @@ def _forgiven(status: JobStatus) -> JobStatus:
 def _is_spec_refused(status: JobStatus) -> bool:
     failed = find_condition(status.conditions, ConditionType.FAILED)
     return status.phase is Phase.FAILED and failed is not None and failed.reason == Reason.SPEC_REFUSED
+
+
+def _mended(status: JobStatus) -> list[Word]:
+    """Take back what was said of a spec that is valid now."""
+    failed = find_condition(status.conditions, ConditionType.FAILED)
+    is_stale = failed is not None and failed.reason == Reason.SPEC_REFUSED and status.phase is not Phase.FAILED
+    return [Word(ConditionType.FAILED, Reason.GOES_ON, "the job goes on")] if is_stale else []
 
 
 def reopened(status: JobStatus) -> JobStatus:
@@ -263,8 +271,14 @@ def _failed(status: JobStatus, decision: Fail, now: datetime) -> JobStatus:
 def _with_failure(status: JobStatus, name: str, failed: AttemptRecord | None, *, state: StageState) -> JobStatus:
     if failed is None:
         return _with_stage(status, name, state=state)
-    history = [*_stage(status, name).history, failed][-MAX_HISTORY:]
+    record = failed.model_copy(update={"message": _shortened(failed.message)})
+    history = [*_stage(status, name).history, record][-MAX_HISTORY:]
     return _with_stage(status, name, state=state, message=failed.message, history=history)
+
+
+def _shortened(message: str) -> str:
+    """Keep the gist: with all that every attempt of every stage may say, a status would not fit into an API server."""
+    return message if len(message) <= _MAX_RECORDED else message[: _MAX_RECORDED - 1] + "…"
 
 
 def _finished(status: JobStatus, decision: FinishStage, *, plan: Plan, now: datetime) -> JobStatus:
@@ -311,7 +325,8 @@ def _words(status: JobStatus, decision: Decision) -> list[Word]:
             if _stage(status, planned.stage).job_name != child:
                 words = [Word(ConditionType.READY, Reason.STARTING, f"{planned.stage} attempt {attempt} is starting")]
         case RestartStage(stage=stage, failed=failed):
-            told = f"{stage} attempt {failed.attempt} failed: {failed.message}"
+            became = "is made anew" if failed.reason == EDITED.reason else "failed"
+            told = f"{stage} attempt {failed.attempt} {became}: {failed.message}"
             words = [Word(type_, failed.reason, told) for type_ in (ConditionType.READY, ConditionType.RESTARTING)]
         case FinishStage(stage=stage):
             words = [Word(ConditionType.READY, Reason.STAGE_SUCCEEDED, f"{stage} is done")]
