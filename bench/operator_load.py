@@ -42,6 +42,8 @@ async def _measure(goals: argparse.Namespace, scene: Scene, operator: Operator) 
     start = await Moment.take(operator, scene.api)
     burst_s = await scene.burst(goals.jobs, within_s=goals.limit_seconds)
     middle = await Moment.take(operator, scene.api)
+    await asyncio.to_thread(operator.rest)
+    calm = await Moment.take(operator, scene.api)
     num_good, num_steady = scene.num_succeeded(), int(goals.rate * goals.steady_seconds)
     steady_s = await scene.steady(per_second=goals.rate, num_jobs=num_steady)
     end = await Moment.take(operator, scene.api)
@@ -50,7 +52,7 @@ async def _measure(goals: argparse.Namespace, scene: Scene, operator: Operator) 
         f"operator when idle   {start.rss_mib:8.0f} MiB",
         *phase_lines(f"{goals.jobs} jobs at once, driven to their end", start, middle, num_jobs=goals.jobs),
         *wait_lines("first child", burst_s),
-        *phase_lines(f"{goals.rate:g} jobs a second, first child only", middle, end, num_jobs=num_steady),
+        *phase_lines(f"{goals.rate:g} jobs a second, first child only", calm, end, num_jobs=num_steady),
         *wait_lines("first child", steady_s),
         "",
     ]

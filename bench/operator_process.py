@@ -17,6 +17,8 @@ from typing import Final
 __all__ = ["Operator"]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_RESTING_S: Final = 0.1
+"""CPU in two seconds: the lease takes less."""
 _REQUEST: Final = re.compile(r'llava_operator_api_requests_total\{kind="([^"]*)",verb="([^"]*)"\} (\S+)')
 
 
@@ -46,6 +48,14 @@ class Operator:
                 raise RuntimeError(f"the operator left: {self.log_file.read_text()[-2000:]}")
             threading.Event().wait(0.1)
         raise RuntimeError(f"the operator never said {message!r}: see {self.log_file}")
+
+    def rest(self, *, within_s: int = 60) -> None:
+        """Wait until it has next to nothing to do, or for so long."""
+        for _ in range(within_s // 2):
+            before_s = self.cpu_s()
+            threading.Event().wait(2)
+            if self.cpu_s() - before_s < _RESTING_S:
+                return
 
     def end(self) -> int:
         """Ask it to leave and give its exit code."""

@@ -74,7 +74,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("identity", default="", text="name of this replica; empty is the host's")
     flag("trainer-image", default="llava-trainer:dev", text="image of pods whose job names none")
     flag("lease-name", default="llava-operator", text="the Lease that replicas compete for")
-    flag("workers", default="4", kind=_positive, text="jobs looked at in parallel")
+    flag("workers", default="8", kind=_positive, text="jobs looked at in parallel")
     flag("resync-seconds", default="300", kind=_positive, text="look at every job this often")
     flag("port", default="8080", kind=int, text="of /metrics and /healthz")
     return parser

@@ -43,9 +43,8 @@ def conditions_of(status: JobStatus, words: Iterable[Word], *, generation: int, 
         _condition(
             told.get(type_),
             before.get(type_),
-            type_=type_,
+            untold=_untold(type_, status.phase),
             is_true=is_true,
-            phase=status.phase,
             observed=(generation, now),
         )
         for type_, is_true in holding.items()
@@ -66,19 +65,13 @@ def _truths(status: JobStatus) -> dict[ConditionType, bool]:
 
 
 def _condition(
-    word: Word | None,
-    before: Condition | None,
-    *,
-    type_: ConditionType,
-    is_true: bool,
-    phase: Phase,
-    observed: tuple[int, datetime],
+    word: Word | None, before: Condition | None, *, untold: Word, is_true: bool, observed: tuple[int, datetime]
 ) -> Condition:
     status = ConditionStatus.TRUE if is_true else ConditionStatus.FALSE
     is_same = before is not None and before.status is status
-    said = word or (before if before is not None and is_same else _untold(type_, phase))
+    said = word or (before if before is not None and is_same else untold)
     return Condition(
-        type=type_,
+        type=untold.type,
         status=status,
         observed_generation=observed[0],
         last_transition_time=before.last_transition_time if before is not None and is_same else observed[1],
