@@ -33,6 +33,7 @@ _STAGE_DEFAULTS: Final[dict[str, Any]] = {
     "maxGradNorm": 1.0,
     "maxLength": 2048 - 576,
     "precision": "bf16",
+    "order": "shuffled",
     "visionTower": _FROZEN,
 }
 _DEFAULTS: Final[dict[Stage, dict[str, Any]]] = {

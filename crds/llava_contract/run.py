@@ -16,7 +16,7 @@ from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.conversion import ExportDtype, ExportFormat
 from llava_contract.v1alpha1.data import DataSource, OnBadRow
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
-from llava_contract.v1alpha1.training import DeepspeedSpec, Precision, Schedule, TuningSpec
+from llava_contract.v1alpha1.training import DeepspeedSpec, Order, Precision, Schedule, TuningSpec
 
 __all__ = [
     "CACHE_DIR_ENV",
@@ -143,6 +143,7 @@ class TrainTask(Schema):
     weight_decay: float
     max_grad_norm: float
     precision: Precision
+    order: Order
     seed: int
     deepspeed: DeepspeedSpec
     save_every_steps: int

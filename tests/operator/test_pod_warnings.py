@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ class Server:
 
     def __init__(self, clock: Clock, takes_s: float = 0.0) -> None:
         self.clock, self.takes_s, self.num_asked, self.error = clock, takes_s, 0, False
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def list_warnings(self, namespace: str) -> list[dict[str, Any]]:
         self.num_asked += 1
         self.clock.now += self.takes_s
+        self.meanwhile()
         if self.error:
             raise Transient("busy")
         return [
@@ -65,6 +68,18 @@ def test_each_namespace_is_asked_about() -> None:
     warnings = PodWarnings(server, clock)
     told = [warnings.about(namespace, "u0")[0]["message"] for namespace in ("one", "two", "one")]
     assert (told, server.num_asked) == (["one 1", "two 2", "one 1"], 2)
+
+
+def test_who_comes_while_another_asks_takes_the_last_answer() -> None:
+    clock = Clock()
+    server = Server(clock)
+    warnings = PodWarnings(server, clock)
+    seen: list[str] = []
+    warnings.about("team", "u0")
+    clock.now += 3.0
+    server.meanwhile = lambda: seen.extend(body["message"] for body in warnings.about("team", "u0"))
+    warnings.about("team", "u0")
+    assert (seen, server.num_asked) == (["team 1"], 2)
 
 
 def test_no_answer_is_not_kept() -> None:

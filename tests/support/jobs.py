@@ -47,6 +47,7 @@ TRAINING: dict[str, Any] = {
     "llm": {"mode": "frozen"},
     "visionTower": {"mode": "frozen"},
     "precision": "fp32",
+    "order": "shuffled",
 }
 SPEC: dict[str, Any] = {
     "model": {

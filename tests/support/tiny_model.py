@@ -13,7 +13,15 @@ import torch
 import transformers
 
 from llava_contract.run import ModelParts, TrainTask
-from llava_contract.v1alpha1.training import DeepspeedSpec, LoraSettings, Precision, Schedule, TuningMode, TuningSpec
+from llava_contract.v1alpha1.training import (
+    DeepspeedSpec,
+    LoraSettings,
+    Order,
+    Precision,
+    Schedule,
+    TuningMode,
+    TuningSpec,
+)
 from llava_trainer.data.batch import Batch
 from llava_trainer.data.sample import IGNORE, IMAGE
 from llava_trainer.model.build import build_model
@@ -121,8 +129,8 @@ def train_task(llm: TuningSpec | None = None, tower: TuningSpec | None = None, *
         "model": parts, "prepared": "set.json", "pretrained_projector": None, "llm": llm or frozen(),
         "vision_tower": tower or frozen(), "epochs": 1, "max_steps": None, "batch_size": 2, "accumulation": 1,
         "max_length": 64, "learning_rate": 1e-3, "schedule": Schedule.COSINE, "warmup_ratio": 0.03, "weight_decay": 0.0,
-        "max_grad_norm": 1.0, "precision": Precision.FP32, "seed": 0, "deepspeed": DeepspeedSpec(),
-        "save_every_steps": 100, "save_every_minutes": None, "keep_last": 2,
+        "max_grad_norm": 1.0, "precision": Precision.FP32, "order": Order.SHUFFLED, "seed": 0,
+        "deepspeed": DeepspeedSpec(), "save_every_steps": 100, "save_every_minutes": None, "keep_last": 2,
     }  # fmt: skip
     return TrainTask(**settings | changes)
 

@@ -16,6 +16,7 @@ __all__ = [
     "DeepspeedSpec",
     "LoraSettings",
     "Offload",
+    "Order",
     "Precision",
     "Schedule",
     "TrainStageSpec",
@@ -55,6 +56,13 @@ class Offload(StrEnum):
     NONE = "none"
     OPTIMIZER = "optimizer"
     PARAMETERS = "parameters"
+
+
+class Order(StrEnum):
+    """Which rows come together in a step."""
+
+    SHUFFLED = "shuffled"
+    LENGTH_GROUPED = "lengthGrouped"
 
 
 class LoraSettings(Schema):
@@ -117,6 +125,10 @@ class TrainStageSpec(Schema):
     """Checkpoint with the projector to start from when the job has no pretrain stage (finetune only)."""
     precision: Precision | None = None
     """fp32, bf16 or fp16; bf16 when nothing says otherwise."""
+    order: Order | None = None
+    """shuffled, or lengthGrouped: rows of like length together, those with images apart from those without, as XTuner's
+    finetune draws them. Rows are packed either way, so that neither order pays for padding; shuffled when nothing says
+    otherwise."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Seed of initialisation, order and dropout."""
 

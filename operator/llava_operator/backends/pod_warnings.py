@@ -32,7 +32,8 @@ class WarningCalls(Protocol):
 class _Heard:
     """The last answer about a namespace, by the UID of whom an Event is about."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    """A slow answer holds up one look, not all of them."""
     until: float = float("-inf")
     about: dict[str, list[Body]] = field(default_factory=dict)
 
@@ -46,22 +47,25 @@ class PodWarnings:
         self._heard: dict[str, _Heard] = {}
 
     def about(self, namespace: str, uid: str) -> tuple[Body, ...]:
-        """Give the warnings about an object; those who ask at once wait for one answer. Raises Transient."""
+        """Give the warnings about an object; while one thread asks, the others get the last answer. Raises Transient."""
         with self._lock:
             heard = self._heard.setdefault(namespace, _Heard())
-        with heard.lock:
-            if self._clock() >= heard.until:
+        if self._clock() >= heard.until and heard.asking.acquire(blocking=False):
+            try:
                 self._ask(namespace, heard)
-            return tuple(heard.about.get(uid, ()))
+            finally:
+                heard.asking.release()
+        return tuple(heard.about.get(uid, ()))
 
     def _ask(self, namespace: str, heard: _Heard) -> None:
         began = self._clock()
         found = self._cluster.list_warnings(namespace)
         ended = self._clock()
-        heard.about = {}
+        about: dict[str, list[Body]] = {}
         for body in found:
             involved = body.get("involvedObject") or {}
             told: Body = {name: body[name] for name in _KEPT if name in body}
             told["involvedObject"] = {"kind": involved.get("kind")}
-            heard.about.setdefault(str(involved.get("uid")), []).append(told)
+            about.setdefault(str(involved.get("uid")), []).append(told)
+        heard.about = about
         heard.until = ended + max(_FRESH_S, (ended - began) / _MAX_SHARE)

@@ -126,6 +126,7 @@ def _train(spec: LlavaTrainJobSpec, stage: Stage, artifacts: dict[str, str]) -> 
         weight_decay=_given(training.weight_decay, f"{stage}.weightDecay"),
         max_grad_norm=_given(training.max_grad_norm, f"{stage}.maxGradNorm"),
         precision=_given(training.precision, f"{stage}.precision"),
+        order=_given(training.order, f"{stage}.order"),
         seed=training.seed,
         deepspeed=spec.deepspeed,
         save_every_steps=spec.checkpoint.every_steps or _DEFAULT_SAVE_STEPS,

@@ -6,14 +6,28 @@ from itertools import chain
 
 import pytest
 
-from llava_trainer.data.pack import Batching, EpochPlan, Pack, Step, plan_epoch
+from llava_contract.v1alpha1.training import Order
+from llava_trainer.data.pack import Batching, EpochPlan, Pack, Sizes, Step, plan_epoch
 from llava_trainer.errors import BadData, InvalidSpec
 
 LENGTHS = [100, 900, 300, 2500, 50, 700, 700, 10, 400, 600, 1000, 80]
 
 
+def sizes(lengths: list[int]) -> Sizes:
+    """Every third sample is text only."""
+    images = [int(place % 3 > 0) for place in range(len(lengths))]
+    return Sizes(lengths, [length // 10 for length in lengths], lengths, images)
+
+
 def plan(batching: Batching, lengths: list[int] = LENGTHS, epoch: int = 0) -> EpochPlan:
-    return plan_epoch(lengths, [length // 10 for length in lengths], batching=batching, epoch=epoch)
+    return plan_epoch(sizes(lengths), batching=batching, epoch=epoch)
+
+
+def test_grouped_rows_of_a_step_are_of_one_kind_but_for_the_last_group() -> None:
+    lengths = list(range(100, 148))
+    whole = plan(Batching(4, 2, 4096, order=Order.LENGTH_GROUPED), lengths)
+    kinds = [{place % 3 > 0 for place in members(whole.step(index))} for index in range(whole.num_steps)]
+    assert ([len(kind) for kind in kinds[:9]], len(set(whole.order))) == ([1] * 9, 48)
 
 
 def members(step: Step) -> list[int]:
@@ -63,7 +77,7 @@ def test_the_ranks_do_not_change_what_a_step_sees() -> None:
 
 @pytest.mark.parametrize(("seed", "epoch", "same"), [(0, 0, True), (1, 0, False), (0, 1, False)])
 def test_the_order_follows_seed_and_epoch(seed: int, epoch: int, same: bool) -> None:
-    assert (plan(Batching(4, 2, 999, seed), epoch=epoch).order == plan(Batching(4, 2, 999)).order) is same
+    assert (plan(Batching(4, 2, 999, seed=seed), epoch=epoch).order == plan(Batching(4, 2, 999)).order) is same
 
 
 def test_the_order_is_the_same_on_every_python() -> None:
@@ -72,7 +86,7 @@ def test_the_order_is_the_same_on_every_python() -> None:
 
 @pytest.mark.parametrize(("num", "global_batch", "steps"), [(12, 4, 3), (12, 5, 3), (3, 8, 1), (665_298, 128, 5198)])
 def test_the_last_step_is_filled_up_from_the_first(num: int, global_batch: int, steps: int) -> None:
-    whole = plan_epoch([1] * num, [1] * num, batching=Batching(global_batch, 2, 4096), epoch=0)
+    whole = plan_epoch(sizes([1] * num), batching=Batching(global_batch, 2, 4096), epoch=0)
     assert (whole.num_steps, len(whole.order)) == (steps, steps * global_batch)
     assert whole.order[num:] == (whole.order[:num] * 8)[: len(whole.order) - num]
 

@@ -22,8 +22,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "kind": "train", "model": MODEL, "prepared": "file:///set", "pretrainedProjector": None, "llm": LORA,
         "visionTower": FROZEN, "epochs": 1, "maxSteps": None, "batchSize": 16, "accumulation": 1, "maxLength": 1472,
         "learningRate": 0.002, "schedule": "cosine", "warmupRatio": 0.03, "weightDecay": 0.0, "maxGradNorm": 1.0,
-        "precision": "fp32", "seed": 0, "deepspeed": {"zeroStage": 2, "offload": "none"}, "saveEverySteps": 60,
-        "saveEveryMinutes": None, "keepLast": 2,
+        "precision": "fp32", "order": "shuffled", "seed": 0, "deepspeed": {"zeroStage": 2, "offload": "none"},
+        "saveEverySteps": 60, "saveEveryMinutes": None, "keepLast": 2,
     },
     "evaluate": {
         "kind": "evaluate", "modelUri": "file:///model", "promptTemplate": None, "batchSize": 4, "maxNewTokens": 9,

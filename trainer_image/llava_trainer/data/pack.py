@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
+from llava_contract.v1alpha1.training import Order
+from llava_trainer.data.grouping import grouped_order
 from llava_trainer.errors import BadData, InvalidSpec
 
-__all__ = ["Batching", "EpochPlan", "Pack", "Step", "plan_epoch"]
+__all__ = ["Batching", "EpochPlan", "Pack", "Sizes", "Step", "plan_epoch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Batching:
     global_batch: int
     world_size: int
     pack_length: int
+    order: Order = Order.SHUFFLED
     seed: int = 0
 
 
@@ -50,13 +53,23 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """What is counted of each sample: positions with its images expanded, predicted tokens, tokens, and images."""
+
+    positions: Sequence[int]
+    labels: Sequence[int]
+    tokens: Sequence[int]
+    """An image as one."""
+    images: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class EpochPlan:
     """All steps of one epoch; a step is worked out when it is asked for, so that a resume costs nothing."""
 
     batching: Batching
     order: tuple[int, ...]
-    lengths: Sequence[int]
-    num_labels: Sequence[int]
+    sizes: Sizes
 
     @property
     def num_steps(self) -> int:
@@ -69,29 +82,39 @@ class EpochPlan:
             raise IndexError(f"step {index} of an epoch with {self.num_steps}")
         size = self.batching.global_batch
         chosen = self.order[index * size : (index + 1) * size]
-        by_rank = _spread(chosen, self.lengths, self.batching.world_size)
-        packed = [_pack(indices, self.lengths, self.batching.pack_length) for indices in by_rank]
+        by_rank = _spread(chosen, self.sizes.positions, self.batching.world_size)
+        packed = [_pack(indices, self.sizes.positions, self.batching.pack_length) for indices in by_rank]
         num_packs = max(map(len, packed))
         filled = (tuple(packs) + (Pack((), 0),) * (num_packs - len(packs)) for packs in packed)
-        return Step(tuple(filled), sum(int(self.num_labels[i]) for i in chosen))
+        return Step(tuple(filled), sum(int(self.sizes.labels[i]) for i in chosen))
 
 
-def plan_epoch(lengths: Sequence[int], num_labels: Sequence[int], *, batching: Batching, epoch: int) -> EpochPlan:
-    """Plan one epoch over samples of `lengths` positions (images expanded) and `num_labels` predicted tokens each.
+def plan_epoch(sizes: Sizes, *, batching: Batching, epoch: int) -> EpochPlan:
+    """Plan one epoch over samples of these sizes.
 
     The last step is filled up with the first samples of the epoch's order, as the published recipes do. Raises
     InvalidSpec for numbers below 1 and BadData when there is no sample.
     """
-    assert len(lengths) == len(num_labels), (len(lengths), len(num_labels))
+    counts = {len(column) for column in (sizes.positions, sizes.labels, sizes.tokens, sizes.images)}
+    assert len(counts) == 1, counts
     for name in ("global_batch", "world_size", "pack_length"):
         if getattr(batching, name) < 1:
             raise InvalidSpec(f"{name} is {getattr(batching, name)}; it must be at least 1.")
-    if not len(lengths):
+    if not len(sizes.positions):
         raise BadData("The prepared set holds no sample; look at its audit for the rows that were left out.")
-    order = list(range(len(lengths)))
-    random.Random(f"llava {batching.seed} {epoch}").shuffle(order)  # noqa: S311  (an order, not a secret)
+    order = _order(sizes, batching, epoch)
     num_steps = -(-len(order) // batching.global_batch)
-    return EpochPlan(batching, tuple(islice(cycle(order), num_steps * batching.global_batch)), lengths, num_labels)
+    return EpochPlan(batching, tuple(islice(cycle(order), num_steps * batching.global_batch)), sizes)
+
+
+def _order(sizes: Sizes, batching: Batching, epoch: int) -> list[int]:
+    if batching.order is Order.LENGTH_GROUPED:
+        has_image = [count > 0 for count in sizes.images]
+        seed = batching.seed + epoch
+        return grouped_order(sizes.tokens, has_image, global_batch=batching.global_batch, seed=seed)
+    order = list(range(len(sizes.positions)))
+    random.Random(f"llava {batching.seed} {epoch}").shuffle(order)  # noqa: S311  (an order, not a secret)
+    return order
 
 
 def _spread(indices: Sequence[int], lengths: Sequence[int], world_size: int) -> list[list[int]]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from llava_trainer.data.batch import Batch, make_batch, seen_images
-from llava_trainer.data.pack import Batching, EpochPlan, Pack, Step, plan_epoch
+from llava_trainer.data.pack import Batching, EpochPlan, Pack, Sizes, Step, plan_epoch
 from llava_trainer.data.shards import ImageSet, TokenSet
 
 __all__ = ["Feed"]
@@ -61,6 +61,8 @@ class Feed:
     def _epoch(self, epoch: int) -> EpochPlan:
         if epoch not in self._epochs:
             self._epochs.clear()  # an order of half a million rows: one is enough
-            lengths, num_labels = self.tokens.lengths(self.patches).tolist(), self.tokens.num_labels.tolist()
-            self._epochs[epoch] = plan_epoch(lengths, num_labels, batching=self.batching, epoch=epoch)
+            tokens = self.tokens
+            columns = (tokens.lengths(self.patches), tokens.num_labels, tokens.lengths(1), tokens.num_slots)
+            sizes = Sizes(*(column.tolist() for column in columns))
+            self._epochs[epoch] = plan_epoch(sizes, batching=self.batching, epoch=epoch)
         return self._epochs[epoch]

@@ -110,6 +110,7 @@ def _feed(config: RunConfig, storage: Storage, *, ranks: Ranks, model: Llava, de
         global_batch=task.batch_size * task.accumulation * ranks.world_size,
         world_size=ranks.world_size,
         pack_length=task.batch_size * (task.max_length + patches - 1),
+        order=task.order,
         seed=task.seed,
     )
     return Feed(tokens, images, batching, rank=ranks.rank, patches=patches, device=device)
