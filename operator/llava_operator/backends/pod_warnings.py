@@ -47,7 +47,7 @@ class PodWarnings:
         self._heard: dict[str, _Heard] = {}
 
     def about(self, namespace: str, uid: str) -> tuple[Body, ...]:
-        """Give the warnings about an object; while one thread asks, the others get the last answer. Raises Transient."""
+        """Give the warnings about an object; while one asks, others get the last answer. Raises Transient."""
         with self._lock:
             heard = self._heard.setdefault(namespace, _Heard())
         if self._clock() >= heard.until and heard.asking.acquire(blocking=False):
