@@ -36,7 +36,7 @@ $(UV):
 	.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --quiet --frozen --compile-bytecode --extra trainer --extra operator --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	$(UV) sync --quiet --frozen --compile-bytecode --extra trainer --extra operator --extra tracking --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 .venv-base/.synced: pyproject.toml uv.lock | $(UV)

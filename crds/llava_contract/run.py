@@ -16,6 +16,7 @@ from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.conversion import ExportDtype, ExportFormat
 from llava_contract.v1alpha1.data import DataSource, OnBadRow
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
+from llava_contract.v1alpha1.tracking import TrackingSpec
 from llava_contract.v1alpha1.training import DeepspeedSpec, Order, Precision, Schedule, TuningSpec
 
 __all__ = [
@@ -149,6 +150,7 @@ class TrainTask(Schema):
     save_every_steps: int
     save_every_minutes: int | None
     keep_last: int
+    tracking: TrackingSpec
 
 
 class ConvertTask(Schema):

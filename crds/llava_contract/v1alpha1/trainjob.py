@@ -15,6 +15,7 @@ from llava_contract.v1alpha1.model import ModelSpec
 from llava_contract.v1alpha1.policy import RunPolicy
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.storage import StorageSpec
+from llava_contract.v1alpha1.tracking import TrackingSpec
 from llava_contract.v1alpha1.training import CheckpointSpec, DeepspeedSpec, TrainStageSpec
 from llava_contract.v1alpha1.workers import WorkersSpec
 
@@ -66,6 +67,8 @@ class LlavaTrainJobSpec(Schema):
     """When training state is saved and what is kept."""
     workers: WorkersSpec = WorkersSpec()
     """How many processes train and on what."""
+    tracking: TrackingSpec = TrackingSpec()
+    """Who else is told of loss and speed."""
     run_policy: RunPolicy = RunPolicy()
     """Suspension, restarts and time limits."""
 

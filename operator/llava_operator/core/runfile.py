@@ -132,6 +132,7 @@ def _train(spec: LlavaTrainJobSpec, stage: Stage, artifacts: dict[str, str]) -> 
         save_every_steps=spec.checkpoint.every_steps or _DEFAULT_SAVE_STEPS,
         save_every_minutes=spec.checkpoint.every_minutes,
         keep_last=spec.checkpoint.keep_last,
+        tracking=spec.tracking,
     )
 
 

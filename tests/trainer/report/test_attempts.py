@@ -24,6 +24,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "learningRate": 0.002, "schedule": "cosine", "warmupRatio": 0.03, "weightDecay": 0.0, "maxGradNorm": 1.0,
         "precision": "fp32", "order": "shuffled", "seed": 0, "deepspeed": {"zeroStage": 2, "offload": "none"},
         "saveEverySteps": 60, "saveEveryMinutes": None, "keepLast": 2,
+        "tracking": {},
     },
     "evaluate": {
         "kind": "evaluate", "modelUri": "file:///model", "promptTemplate": None, "batchSize": 4, "maxNewTokens": 9,

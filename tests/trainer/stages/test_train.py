@@ -97,6 +97,11 @@ def test_the_trace_tells_every_step_once(undisturbed: tuple[Place, Ended]) -> No
     assert [step for step, *_ in losses(undisturbed[0].storage)] == list(range(1, 49))
 
 
+def test_tensorboard_finds_an_event_file(undisturbed: tuple[Place, Ended]) -> None:
+    (file,) = (undisturbed[0].storage / "logs/tensorboard/finetune").iterdir()
+    assert file.read_bytes().count(b"train/loss") == 48
+
+
 def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], place: Place) -> None:
     with place.begin(place.config(**LONG)) as running:
         wait_for(lambda: bool(place.committed()))

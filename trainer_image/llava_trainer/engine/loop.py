@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from llava_contract.result import CheckpointRef
 from llava_trainer.checkpoint.save import Moment, Saver
@@ -17,6 +17,7 @@ from llava_trainer.engine.zero import ZeroEngine
 from llava_trainer.ranks import Ranks, leaving
 from llava_trainer.tracking.history import History, HistoryRow
 from llava_trainer.tracking.progress import Measured, StageContext
+from llava_trainer.tracking.trackers import Trackers
 
 __all__ = ["Outcome", "SaveRule", "Training", "train"]
 
@@ -41,6 +42,7 @@ class Training:
     rate: LearningRate
     saver: Saver
     history: History
+    trackers: Trackers
     save_rule: SaveRule
     hang_timeout_s: float
 
@@ -138,6 +140,7 @@ class _Teller:
         done, total = report.step + 1, self.training.rate.total_steps
         row = HistoryRow(done, report.loss, report.learning_rate, report.grad_norm, report.num_labels, seconds)
         self.training.history.add(row)
+        self.training.trackers.add(done, _scalars(measured))
         self.context.progress.report(done, total, measured=measured)
         if now - self._logged_s >= _LOG_INTERVAL_S or done == total:
             self._logged_s = now
@@ -147,3 +150,8 @@ class _Teller:
     def saved(self, checkpoint: CheckpointRef) -> None:
         self._saved_s = time.monotonic()
         self.context.progress.committed(checkpoint)
+        self.training.trackers.flush()
+
+
+def _scalars(measured: Measured) -> dict[str, float]:
+    return {f"train/{name}": value for name, value in asdict(measured).items() if value is not None}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -27,7 +28,12 @@ from llava_trainer.errors import BadData, InvalidSpec, WeightsMismatch
 from llava_trainer.ranks import Ranks, join_gang, leave_gang
 from llava_trainer.storage import Storage, materialise, open_storage
 from llava_trainer.tracking.history import History, read_history
+from llava_trainer.tracking.identity import RunIdentity
+from llava_trainer.tracking.mlflow_run import MlflowRun
 from llava_trainer.tracking.progress import StageContext
+from llava_trainer.tracking.tensorboard import EventFiles
+from llava_trainer.tracking.trackers import Opener, Trackers
+from llava_trainer.tracking.wandb_run import WandbRun
 
 if TYPE_CHECKING:
     from llava_trainer.model.llava import Llava
@@ -62,7 +68,10 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     newest = find_newest(storage, _wanted(config), ranks=ranks)
     done_steps = _resume(engine, newest, feed) if newest else 0
     training = _training(config, engine, feed, storage=storage, done_steps=done_steps)
-    outcome = train(training, context, done_steps=done_steps, newest=newest.ref if newest else None)
+    try:
+        outcome = train(training, context, done_steps=done_steps, newest=newest.ref if newest else None)
+    finally:
+        training.trackers.close()
     leave_gang()
     return _result(config, outcome, storage, total_steps=training.rate.total_steps)
 
@@ -171,9 +180,21 @@ def _training(config: RunConfig, engine: ZeroEngine, feed: Feed, *, storage: Sto
         rate=LearningRate(task.learning_rate, total_steps, task.warmup_ratio, task.schedule, task.accumulation),
         saver=saver,
         history=History.resume(storage, config.stage.value, done_steps=done_steps),
+        trackers=Trackers(_openers(config, storage, done_steps) if saver.ranks.rank == 0 else {}),
         save_rule=SaveRule(task.save_every_steps, task.save_every_minutes),
         hang_timeout_s=config.hang_timeout_seconds,
     )
+
+
+def _openers(config: RunConfig, storage: Storage, done_steps: int) -> dict[str, Opener]:
+    """Say who is told of the numbers; each library is imported by the thread that tells."""
+    stage, spec, identity = config.stage.value, _task(config).tracking, RunIdentity.of(config)
+    openers: dict[str, Opener] = {"TensorBoard": partial(EventFiles, storage, stage, done_steps=done_steps)}
+    if spec.wandb:
+        openers["Weights & Biases"] = partial(WandbRun, spec.wandb, identity, storage=storage)
+    if spec.mlflow:
+        openers["MLflow"] = partial(MlflowRun, spec.mlflow, identity)
+    return openers
 
 
 def _result(config: RunConfig, outcome: Outcome, storage: Storage, *, total_steps: int) -> StageResult:
