@@ -1,6 +1,7 @@
 """A rank that does what the environment's RANK_SCRIPT says, to be launched in the place of the trainer.
 
-RANK_SCRIPT: JSON list, one entry a rank: "succeed", "wait", "word 77", "consequence 75" (of a peer's death), "exit 74" or "kill".
+RANK_SCRIPT: JSON list, one entry a rank: "succeed", "wait", "word 77", "consequence 75" (of a peer's death), "exit 74"
+or "kill".
 """
 
 from __future__ import annotations
