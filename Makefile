@@ -13,7 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 # one thread a rank, no hub, and DeepSpeed told that there is no accelerator to look for.
 TORCH_ENV := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 DS_ACCELERATOR=cpu HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Rooms of the trainer that must work without torch, numpy and pyarrow.
-LIGHT_ROOMS := tests/trainer/scoring $(addprefix tests/trainer/data/test_,$(addsuffix .py,record conversation template tokenizer sample audit preview))
+LIGHT_ROOMS := tests/trainer/scoring $(addprefix tests/trainer/data/test_,$(addsuffix .py,record conversation template tokenizer sample audit layout preview))
 DEMO_DIR ?= runs/tiny
 
 # Lane limits in seconds, killed when exceeded: each is about twice what two cores need.

@@ -11,7 +11,7 @@ from typing import Final
 
 from llava_contract.run import Stage
 
-__all__ = ["PUBLISHED", "Adapter", "DataSet", "LanguageModel", "Recipe"]
+__all__ = ["CAPTIONS", "INSTRUCTIONS", "PUBLISHED", "SHAREGPT4V", "Adapter", "DataSet", "LanguageModel", "Recipe"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from llava_cli.source_arguments import add_source_arguments, named_source
 from llava_contract import causes
 
 __all__ = ["add_arguments", "execute"]
@@ -12,8 +13,7 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--annotations", type=Path, required=True, metavar="A.json", help="JSON array or JSONL of rows")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that the rows' image paths start from")
+    add_source_arguments(parser)
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with tokenizer.json")
     parser.add_argument("--template", required=True, metavar="NAME", help="prompt template, such as vicuna")
     parser.add_argument("--max-length", type=_count, default=1472, metavar="N", help="tokens a row, an image is one")
@@ -32,8 +32,7 @@ def _count(text: str) -> int:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the rows or write the page."""
-    from llava_trainer.data.audit import Source  # noqa: PLC0415  (--help stays quick)
-    from llava_trainer.data.preview import as_html, as_text, preview_rows  # noqa: PLC0415
+    from llava_trainer.data.preview import as_html, as_text, preview_rows  # noqa: PLC0415  (--help stays quick)
     from llava_trainer.data.sample import Wording  # noqa: PLC0415
     from llava_trainer.data.template import get_template  # noqa: PLC0415
     from llava_trainer.data.tokenizer import Tokenizer  # noqa: PLC0415
@@ -42,10 +41,10 @@ def execute(args: argparse.Namespace) -> int:
     tokenizer, template = Tokenizer(args.tokenizer), get_template(args.template)
     template.check(tokenizer)
     wording = Wording(template, tokenizer, args.max_length)
-    source = Source(args.annotations, args.images)
+    source = named_source(args)
     rows = preview_rows(source, wording, limit=args.n or None, with_images=not args.no_images)
     if args.html:
-        page = as_html(rows, tokenizer, title=args.annotations.name)
+        page = as_html(rows, tokenizer, title=source.annotations.name)
         try:
             args.html.write_text(page, encoding="utf-8")
         except OSError as error:

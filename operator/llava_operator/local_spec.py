@@ -15,7 +15,7 @@ from llava_operator.errors import Unsupported
 __all__ = ["job_folder", "local_path", "localised"]
 
 Spec = TypeVar("Spec", bound=JobSpec)
-_LOCATIONS = ("uri", "annotations", "images", "pretrainedProjector", "dataRoot")
+_LOCATIONS = ("uri", "annotations", "images", "root", "pretrainedProjector", "dataRoot")
 
 
 def localised(spec: Spec, *, base: Path, folder: Path | None) -> Spec:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llava_cli.main import COMMANDS, main
+from support.published import write_tree
 from support.tree import ROOT
 
 TOKENIZER = ROOT / "examples/tiny/towers/llama"
@@ -62,6 +63,20 @@ def test_recipe_show_prints_a_spec(capsys: pytest.CaptureFixture[str]) -> None:
 def test_audit_counts_and_exits_with_its_code(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--annotations", str(rows), "--json"]) == 12
     assert [bad["row"] for bad in json.loads(capsys.readouterr().out)["bad"]] == [1]
+
+
+def test_audit_finds_a_published_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tree(tmp_path)
+    assert main(["audit", "--layout", "llava-v1.5", "--root", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 7
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--layout", "sharegpt4v"], ["--root", "."], ["--annotations", "a.json", "--root", "."]]
+)
+def test_audit_wants_files_or_a_tree(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert main(["audit", *words]) == 10
+    assert "name rows by --annotations" in capsys.readouterr().err
 
 
 def test_preview_shows_what_is_learnt(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:

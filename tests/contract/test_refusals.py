@@ -34,6 +34,7 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "steps": ("plain", {"spec.pretrain.maxSteps": 10}),
     "rate as an integer": ("plain", {"spec.pretrain.learningRate": 1}),
     "text-only data": ("plain", {"spec.pretrain.data": [{"annotations": "rows.jsonl", "weight": 0.5}]}),
+    "data as published": ("plain", {"spec.pretrain.data": [{"layout": "sharegpt4v", "root": "s3://bucket/data"}]}),
     "frozen LLM": ("plain", {"spec.finetune.llm": {"mode": "frozen"}}),
     "full LLM": ("plain", {"spec.finetune.llm": {"mode": "full"}}),
     "qlora": ("plain", {"spec.finetune.llm": ADAPTER}),

@@ -8,19 +8,21 @@ import celpy
 import pytest
 from pydantic import ValidationError
 
-from llava_contract import rules
+from llava_contract import data_rules, rules
 from llava_contract.crd import schema_of
 from llava_contract.rule import Rule
 from llava_contract.schema import Schema
 from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 from support.specs import EVAL, PLAIN, RECIPE, changed, with_defaults
 
-ALL = {rule.name: rule for rule in vars(rules).values() if isinstance(rule, Rule)}
+ALL = {rule.name: rule for room in (rules, data_rules) for rule in vars(room).values() if isinstance(rule, Rule)}
 OF_EVALUATIONS = ("one-model", "model-s3-settings")
 LORA = {"rank": 1, "alpha": 1}
 A = "(absent)"
 CACHE = "spec.workers.cache"
 ENV = "spec.workers.podTemplate.env.0"
+DATA = "spec.pretrain.data.0"
+PUBLISHED = {"layout": "llava-v1.5", "root": "data"}
 
 # rule, path of the object that the rule is about, change to PLAIN, whether the rule holds
 ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
@@ -31,6 +33,16 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("job-name", "", {"metadata.name": "a-"}, False),
     ("job-name", "", {"metadata.name": "a.b"}, False),
     ("job-name", "", {"metadata.name": "a\n"}, False),
+    ("rows-or-layout", DATA, {}, True),
+    ("rows-or-layout", DATA, {"spec.pretrain.data": [PUBLISHED]}, True),
+    ("rows-or-layout", DATA, {"spec.pretrain.data": [{"weight": 2}]}, False),
+    ("rows-or-layout", DATA, {"spec.pretrain.data": [{**PUBLISHED, "annotations": "a"}]}, False),
+    ("layout-needs-root", DATA, {}, True),
+    ("layout-needs-root", DATA, {"spec.pretrain.data": [PUBLISHED]}, True),
+    ("layout-needs-root", DATA, {"spec.pretrain.data": [{"layout": "llava-v1.5"}]}, False),
+    ("layout-needs-root", DATA, {"spec.pretrain.data": [{"annotations": "a", "root": "data"}]}, False),
+    ("layout-finds-images", DATA, {}, True),
+    ("layout-finds-images", DATA, {"spec.pretrain.data": [{**PUBLISHED, "images": "i"}]}, False),
     ("lora-needs-mode", "spec.finetune.llm", {}, True),
     ("lora-needs-mode", "spec.finetune.llm", {"spec.finetune.llm": {"mode": "full"}}, True),
     ("lora-needs-mode", "spec.finetune.llm", {"spec.finetune.llm.mode": "qlora"}, True),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from llava_trainer.data import shards
 from llava_trainer.data.audit import Source
+from llava_trainer.data.conversation import Oddity
 from llava_trainer.data.images import CLIP_336, open_image, prepare
 from llava_trainer.data.prepared import PreparedSet, prepare_set
 from llava_trainer.data.record import Reason
@@ -123,6 +124,15 @@ def test_an_image_that_turns_up_is_prepared(source: Source) -> None:
     assert source.images is not None
     make_image(source.images / "no.png")
     assert not prepared(source).audit.bad_rows
+
+
+def test_an_ocr_vqa_image_is_prepared_under_the_ending_that_it_has(tmp_path: Path) -> None:
+    picture = make_image(tmp_path / "ocr_vqa" / "1.png")
+    named = Source(write_rows(tmp_path / "coco.json", [image_row("ocr_vqa/1.jpg")]), tmp_path)
+    done = prepared(named)
+    (pixels,) = ImageSet.open(done.images).read(TokenSet.open(done.tokens).read([0])[0].images)
+    assert np.array_equal(pixels, np.asarray(prepare(open_image(picture).image, SMALL)))
+    assert done.audit.oddities == ((Oddity.ENDING_MENDED, 1),)
 
 
 def test_changed_answers_rewrite_only_tokens(source: Source) -> None:

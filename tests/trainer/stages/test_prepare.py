@@ -23,7 +23,7 @@ from llava_contract.run import (
     Stage,
     StorageTarget,
 )
-from llava_contract.v1alpha1.data import DataSource, OnBadRow
+from llava_contract.v1alpha1.data import DataSource, Layout, OnBadRow
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.shards import ImageSet, TokenSet
 from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput, StorageUnwritable, WrongTemplate
@@ -31,6 +31,7 @@ from llava_trainer.ranks import StopFlag
 from llava_trainer.stages.prepare import run
 from llava_trainer.storage import open_storage
 from llava_trainer.tracking.progress import ProgressWriter, StageContext
+from support.published import write_tree
 
 TOKENIZERS = Path(__file__).parents[2] / "data" / "tokenizers"
 PREPROCESSOR = {
@@ -59,6 +60,7 @@ class Job:
     weight: float = 1.0
     storage: str = "job"
     benchmarks: list[BenchmarkSource] = field(default_factory=list)
+    data: DataSource | None = None
 
     def write_inputs(self) -> None:
         shutil.copytree(TOKENIZERS / "sp_llama_fast", self.folder / "llm")
@@ -76,7 +78,8 @@ class Job:
         return run(self.config(), StageContext(0, 1, ProgressWriter(None, "prepare", 1), StopFlag()))
 
     def config(self) -> RunConfig:
-        source = DataSource(annotations=f"{self.folder}/rows.json", images=f"{self.folder}/images", weight=self.weight)
+        own = DataSource(annotations=f"{self.folder}/rows.json", images=f"{self.folder}/images", weight=self.weight)
+        source = self.data or own
         parts = ModelParts(
             llm=f"{self.folder}/llm", vision_tower=f"{self.folder}/tower", prompt_template=self.template,
             projector_depth=2, vision_feature_layer=-2,
@@ -265,6 +268,32 @@ def test_a_template_whose_suffix_the_tokenizer_lacks_is_refused(job: Job) -> Non
         file.write_text(file.read_text().replace("<|eot_id|>", "<|other|>"))
     with pytest.raises(WrongTemplate, match="promptTemplate llama3_chat"):
         job.prepare()
+
+
+@pytest.fixture
+def published(job: Job) -> Job:
+    for stage in (Stage.PRETRAIN, Stage.FINETUNE):
+        write_tree(job.folder / "tree", stage=stage)
+    job.data = DataSource(layout=Layout.LLAVA, root=f"{job.folder}/tree/")
+    return job
+
+
+def test_a_published_tree_is_prepared_by_its_root(published: Job) -> None:
+    assert published.prepare().message == "pretrain: 2 of 2 rows kept. finetune: 7 of 7 rows kept."
+
+
+@pytest.mark.parametrize(
+    ("gone", "sentence"),
+    [
+        ("llava_images/gqa/images", r"tree holds no llava_images/gqa/images: fetch images\.zip of GQA"),
+        ("llava_images", r"tree holds no llava_images/coco/train2017: fetch train2017\.zip of COCO"),
+        ("LLaVA-Instruct-150K", r"tree holds no LLaVA-Instruct-150K/llava_v1_5_mix665k\.json: fetch LLaVA-Instruct"),
+    ],
+)
+def test_a_missing_part_of_a_tree_is_named_with_field_and_archive(published: Job, gone: str, sentence: str) -> None:
+    shutil.rmtree(published.folder / "tree" / gone)
+    with pytest.raises(MissingInput, match=r"^spec\.finetune\.data\[0\]\.root: .*" + sentence):
+        published.prepare()
 
 
 def test_a_benchmark_that_is_not_there_is_named_before_training(job: Job) -> None:

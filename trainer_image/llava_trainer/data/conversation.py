@@ -19,6 +19,7 @@ class Oddity(StrEnum):
     LEADING_GPT = "leading-gpt"  # answers before the first question, left out
     TRAILING_HUMAN = "trailing-human"  # a question without an answer at the end, left out
     SEVERAL_TOKENS = "several-tokens"  # one value of a one-image row held more than one <image>: one was kept
+    ENDING_MENDED = "ending-mended"  # an OCR-VQA row says .jpg, its image has another ending and was read
     CMYK_IMAGE = "cmyk-image"
     SIXTEEN_BIT_IMAGE = "sixteen-bit-image"
     PALETTE_IMAGE = "palette-image"

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CLIP_336", "BadImage", "ImageSettings", "OpenedImage", "check_image", "image_warnings", "open_image", "pixels",
-    "prepare",
+    "CLIP_336", "BadImage", "ImageSettings", "OpenedImage", "check_image", "find_image", "image_warnings", "open_image",
+    "pixels", "prepare",
 ]  # fmt: skip
 
 # What Pillow's plugins raise on damaged bytes.
@@ -38,6 +38,9 @@ _DAMAGED: Final = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError,
     RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
+
+
+_OCR_VQA_ENDINGS: Final = (".gif", ".png", ".jpeg", ".JPG", ".JPEG", ".GIF", ".PNG", ".bmp", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +170,11 @@ def open_image(path: Path) -> OpenedImage:
 
 def check_image(path: Path) -> OpenedImage:
     """`open_image` for threads, inside `image_warnings`."""
+    named, path = path, find_image(path)
     try:
         _refuse_odd_file(path)
         with Image.open(path) as image:
-            oddities = _oddities(image)
+            oddities = (Oddity.ENDING_MENDED,) * (path != named) + _oddities(image)
             image.load()
             return OpenedImage(_to_rgb(image), oddities)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -187,6 +191,17 @@ def check_image(path: Path) -> OpenedImage:
         raise BadImage(Reason.NOT_AN_IMAGE, f"{path} is {_first_look(path)}, not an image") from error
     except _DAMAGED as error:
         raise BadImage(Reason.IMAGE_TRUNCATED, f"image {path} is truncated or damaged ({error})") from error
+
+
+def find_image(path: Path) -> Path:
+    """Where the image of a row lies: as the row says, or below ocr_vqa under the ending that it was loaded with.
+
+    OCR-VQA's rows say .jpg for every image, and its download keeps the endings of the shops that it loads from.
+    """
+    if path.suffix != ".jpg" or "ocr_vqa" not in path.parts or path.exists():
+        return path
+    others = (path.with_suffix(ending) for ending in _OCR_VQA_ENDINGS)
+    return next((other for other in others if other.is_file()), path)
 
 
 def _refuse_odd_file(path: Path) -> None:

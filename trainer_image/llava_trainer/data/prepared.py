@@ -16,7 +16,7 @@ from typing import Any
 
 from llava_trainer.data.audit import Audit, Examined, Seen, Source, Tally, examine, images_of, source_names
 from llava_trainer.data.conversation import Oddity, normalise
-from llava_trainer.data.images import BadImage, ImageSettings, check_image, prepare
+from llava_trainer.data.images import BadImage, ImageSettings, check_image, find_image, prepare
 from llava_trainer.data.record import BadRow, Reason, read_records
 from llava_trainer.data.sample import Dropped, Wording, tokenise
 from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
@@ -130,7 +130,7 @@ def _take_survey(sources: Sequence[Source]) -> _Survey:
 
 def _facts(path: Path, name: tuple[int, str]) -> str:
     try:
-        stat = path.stat()
+        stat = find_image(path).stat()
     except OSError:
         return _digest([name, "absent"])[:32]
     return _digest([name, stat.st_size, stat.st_mtime_ns])[:32]

@@ -21,12 +21,13 @@ from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.audit import Audit, Source, audit
 from llava_trainer.data.images import ImageSettings
+from llava_trainer.data.layout import Part, PublishedSet, published_set
 from llava_trainer.data.prepared import PreparedSet, prepare_set
 from llava_trainer.data.sample import Wording
 from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
-from llava_trainer.errors import BadData, LlavaError
+from llava_trainer.errors import BadData, LlavaError, MissingInput
 from llava_trainer.model.preflight import check_llm, check_tower
 from llava_trainer.scoring.benchmark import read_benchmark
 from llava_trainer.storage import Storage, materialise, open_storage
@@ -164,18 +165,38 @@ def _teller(context: StageContext) -> Callable[[int, int], None]:
 def _find_sources(wanted: PreparedSetConfig, server: StorageTarget) -> list[Source]:
     """Find annotation files and image folders; MissingInput and BadData name the field."""
     return [
-        _source(f"spec.{wanted.stage}.data[{number}]", source, server=server)
+        _source(f"spec.{wanted.stage}.data[{number}]", source, stage=wanted.stage, server=server)
         for number, source in enumerate(wanted.data)
     ]
 
 
-def _source(field: str, source: DataSource, *, server: StorageTarget) -> Source:
+def _source(field: str, source: DataSource, *, stage: Stage, server: StorageTarget) -> Source:
+    if source.layout is not None:
+        return _published(field, source, published_set(source.layout, stage), server=server)
+    assert source.annotations is not None, f"{field}: neither annotations nor layout"
     images = _found(source.images, f"{field}.images", server=server) if source.images else None
     annotations = _found(source.annotations, f"{field}.annotations", server=server)
     if not annotations.is_file():
         raise BadData(f"{field}.annotations: {annotations} is a folder; give the annotation file itself.")
     if images is not None and not images.is_dir():
         raise BadData(f"{field}.images: {images} is no folder; give the one that image paths start from.")
+    return Source(annotations, images, source.weight)
+
+
+def _published(field: str, source: DataSource, wanted: PublishedSet, *, server: StorageTarget) -> Source:
+    """Find a published set below the source's root, of which nothing else is copied; MissingInput names archives."""
+    root = (source.root or "").rstrip("/")
+
+    def found(part: Part, path: str) -> Path:
+        try:
+            return materialise(f"{root}/{path}", server)
+        except MissingInput as error:
+            raise part.absent(root) from error
+
+    with _naming(f"{field}.root"):
+        annotations = found(wanted.annotations, wanted.annotations.path)
+        images = found(wanted.folders[0], wanted.images)
+        wanted.require_folders(images, root=root)
     return Source(annotations, images, source.weight)
 
 
