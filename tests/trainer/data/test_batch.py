@@ -79,6 +79,13 @@ def test_without_an_image_there_is_a_blank_one(samples: tuple[Sample, ...]) -> N
     assert made.image_slots_N.shape == (0,)
 
 
+def test_several_images_of_a_row_fill_its_slots_in_order() -> None:
+    images = np.stack([np.full((4, 4, 3), grey, dtype=np.uint8) for grey in (0, 255)])
+    made = make_batch([sample([1, -200, 2, -200], images=["a", "b"])], images, patches=2, settings=TINY)
+    assert (made.num_images, made.image_slots_N.tolist()) == (2, [1, 2, 4, 5])
+    assert made.pixels_ICHW[:, 0, 0, 0].tolist() == [-1.0, 1.0]
+
+
 def test_images_may_be_none_where_there_are_none() -> None:
     assert make_batch([sample([1, 2])], None, patches=5, settings=TINY).num_images == 0
 

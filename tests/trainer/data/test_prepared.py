@@ -71,6 +71,17 @@ def test_pixels_come_back_as_prepared(source: Source) -> None:
         assert np.array_equal(got, np.asarray(prepare(open_image(source.images / f"{name}.png").image, SMALL)))
 
 
+def test_several_images_of_a_row_keep_their_order(source: Source) -> None:
+    assert source.images is not None
+    pair = image_row(["b.png", "a.png", "b.png"], "Is <image> like <image>?", "No.", "<image>\n?", "b.")
+    write_rows(source.annotations, [pair])
+    done = prepared(source)
+    (sample,) = TokenSet.open(done.tokens).read([0])
+    want = [np.asarray(prepare(open_image(source.images / f"{name}.png").image, SMALL)) for name in "bab"]
+    assert sample.num_slots == 3
+    assert np.array_equal(ImageSet.open(done.images).read(sample.seen_images), want)
+
+
 def test_an_image_of_two_rows_is_stored_once(source: Source) -> None:
     assert len(ImageSet.open(prepared(source).images)) == 2
 

@@ -88,6 +88,15 @@ def test_the_page_shows_images_rows_and_loss(source: Source) -> None:
     assert "图" in text
 
 
+def test_a_row_with_two_images_shows_both_in_order(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        make_image(tmp_path / name, size=(30 + ord(name[0]), 20))
+    rows = [image_row(images, "<image><image>?", "x") for images in (["a.jpg", "b.jpg"], ["b.jpg", "a.jpg"])]
+    there, back = preview_rows(Source(write_rows(tmp_path / "rows.jsonl", rows), tmp_path), WORDING)
+    assert len(set(there.pictures)) == 2
+    assert there.pictures == back.pictures[::-1]
+
+
 def test_the_page_escapes_what_rows_say(source: Source) -> None:
     assert "<b>" not in page(source)
     assert "coco &lt;json&gt;" in page(source)

@@ -11,7 +11,10 @@ from llava_trainer.data.template import TEMPLATES, PromptTemplate
 from llava_trainer.formats.huggingface.chat import ChatStyle
 
 
-def render(template: PromptTemplate, *messages: tuple[str, str]) -> str:
+Content = str | list[dict[str, str]]
+
+
+def render(template: PromptTemplate, *messages: tuple[str, Content]) -> str:
     style = ChatStyle(**{field.name: getattr(template, field.name) for field in fields(ChatStyle)})
     turns = [{"role": role, "content": text} for role, text in messages]
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
@@ -34,3 +37,22 @@ def test_a_system_text_stands_before_the_first_turn(name: str) -> None:
     template = TEMPLATES[name]
     wanted = "<s>" + template.system.format(system="Be kind.") + template.wrap("Hi")
     assert render(template, ("system", "Be kind."), ("user", "Hi")) == wanted
+
+
+IMAGE = {"type": "image"}
+
+
+def words(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize(
+    ("content", "want"),
+    [
+        ([words("What?"), IMAGE], "<image>\nWhat?"),
+        ([IMAGE, IMAGE, words("Same?")], "<image>\n<image>\nSame?"),
+        ([words("First: "), IMAGE, words("Second: "), IMAGE], "First: <image>\nSecond: <image>"),
+    ],
+)
+def test_several_images_stand_where_they_were_put(content: list[dict[str, str]], want: str) -> None:
+    assert render(TEMPLATES["vicuna"], ("user", content)) == f"<s>USER: {want} ASSISTANT:"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llava_trainer.data.sample import IGNORE
+from llava_trainer.data.sample import IGNORE, IMAGE
 from llava_trainer.model.llava import Llava
 from support.tiny_model import LLMS, full, pack, random_pixels, random_row, tiny_llava, train_task
 
@@ -62,3 +62,16 @@ def test_packed_attention_refuses_to_run_without_bounds(tmp_path: Path) -> None:
     model = tiny_llava(tmp_path)
     with pytest.raises(ValueError, match="cu_seqlens"):
         model.llm.model(input_ids=torch.ones(1, 4, dtype=torch.int64))
+
+
+def test_two_images_of_a_row_are_seen_in_their_order(tmp_path: Path) -> None:
+    model = tiny_llava(tmp_path)
+    row = ([1, IMAGE, 5, IMAGE, 6, 7], [IGNORE] * 4 + [6, 7])
+    there, back = (model(pack([row], pixels)) for pixels in (random_pixels(2), random_pixels(2).flip(0)))
+    embeddings = model.llm.embed(pack([row], random_pixels(2)).tokens_T)
+    embeddings[pack([row], random_pixels(2)).image_slots_N] = model.encode_images(random_pixels(2)).flatten(0, 1)
+    model.llm.use_padded_attention()
+    hidden = model.llm.model(inputs_embeds=embeddings[None]).last_hidden_state[0]
+    logits = model.llm.lm_head.logits(hidden[-3:-1])
+    torch.testing.assert_close(there, torch.nn.functional.cross_entropy(logits, torch.tensor([6, 7]), reduction="sum"))
+    assert not torch.isclose(there, back)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoProcessor, LlavaForConditionalGeneration
@@ -126,12 +128,20 @@ def test_generation_always_knows_bos_eos_and_pad(exported: TrainedJob) -> None:
 
 
 def test_processor_makes_one_row_per_patch(exported: TrainedJob) -> None:
-    from PIL import Image
-
     processor = AutoProcessor.from_pretrained(exported.export)
     inputs = processor(text="<image> What colour", images=Image.new("RGB", (20, 16)), return_tensors="pt")
     image_id = json.loads((exported.export / "config.json").read_text())["image_token_index"]
     assert (inputs["input_ids"] == image_id).sum() == PATCHES
+
+
+def test_processor_takes_several_images_where_the_text_has_them(exported: TrainedJob) -> None:
+    processor = AutoProcessor.from_pretrained(exported.export)
+    images = [Image.new("RGB", (20, 16), colour) for colour in ("red", "blue")]
+    inputs = processor(text="<image> this <image> colour", images=images, return_tensors="pt")
+    image_id = json.loads((exported.export / "config.json").read_text())["image_token_index"]
+    runs = [(is_image, len(list(run))) for is_image, run in groupby((inputs["input_ids"][0] == image_id).tolist())]
+    assert [length for is_image, length in runs if is_image] == [PATCHES, PATCHES]
+    assert len(inputs["pixel_values"]) == 2
 
 
 def test_chat_template_writes_what_training_wrote(exported: TrainedJob) -> None:

@@ -1,4 +1,7 @@
-"""How a prompt template becomes the Jinja text that apply_chat_template runs, turn for turn as in training."""
+"""How a prompt template becomes the Jinja text that apply_chat_template runs, turn for turn as in training.
+
+A single image stands in front of its turn's words, several stay between them, as rows of training data are read.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,13 @@ _JINJA = """\
 {%- set images = message['content'] | selectattr('type', 'equalto', 'image') | list -%}
 {%- set words = message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join('') -%}
 {%- set text = ('<image>\\n' * (images | length)) + words -%}
+{%- if images | length > 1 -%}
+{%- set ns.parts = '' -%}
+{%- for part in message['content'] -%}
+{%- set ns.parts = ns.parts + ('<image>\\n' if part['type'] == 'image' else part['text']) -%}
+{%- endfor -%}
+{%- set text = ns.parts | trim -%}
+{%- endif -%}
 {%- endif -%}
 {%- if message['role'] == 'assistant' -%}
 {{- text + SUFFIX -}}
