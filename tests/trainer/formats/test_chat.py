@@ -10,7 +10,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from llava_trainer.data.template import TEMPLATES, PromptTemplate
 from llava_trainer.formats.huggingface.chat import ChatStyle
 
-
 Content = str | list[dict[str, str]]
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CLIP_336", "BadImage", "ImageSettings", "OpenedImage", "check_image", "find_image", "image_warnings", "open_image",
-    "pixels", "prepare",
+    "CLIP_336", "BadImage", "ImageSettings", "OpenedImage", "check_image", "find_image", "image_warnings",
+    "inspect_image", "open_image", "pixels", "prepare",
 ]  # fmt: skip
 
 # What Pillow's plugins raise on damaged bytes.
@@ -170,13 +170,27 @@ def open_image(path: Path) -> OpenedImage:
 
 def check_image(path: Path) -> OpenedImage:
     """`open_image` for threads, inside `image_warnings`."""
+    with _opened(path) as (image, oddities):
+        image.load()
+        return OpenedImage(_to_rgb(image), oddities)
+
+
+def inspect_image(path: Path) -> tuple[Oddity, ...]:
+    """Find what `check_image` finds and keep no pixel; a JPEG is read whole and drawn at an eighth of its size."""
+    with _opened(path) as (image, oddities):
+        image.draft(None, (1, 1))
+        image.load()
+        return oddities
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, tuple[Oddity, ...]]]:
+    """An image whose pixels are still to be decoded; whatever goes wrong inside becomes a BadImage."""
     named, path = path, find_image(path)
     try:
         _refuse_odd_file(path)
         with Image.open(path) as image:
-            oddities = (Oddity.ENDING_MENDED,) * (path != named) + _oddities(image)
-            image.load()
-            return OpenedImage(_to_rgb(image), oddities)
+            yield image, (Oddity.ENDING_MENDED,) * (path != named) + _oddities(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BadImage(
             Reason.DECOMPRESSION_BOMB, f"image {path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels"

@@ -271,10 +271,15 @@ def _turn(index: int, item: Any) -> Turn:
         raise _Wrong(Reason.BAD_VALUE, f"the value of conversations[{index}] is {_kind(value)}, not a string")
     if not _is_unicode(value):
         raise _Wrong(Reason.BAD_VALUE, f"the value of conversations[{index}] holds half a surrogate pair")
-    return Turn(Role(role), value)
+    return Turn(_ROLES[role], value)
+
+
+_ROLES: Final = {role.value: role for role in Role}
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
