@@ -108,6 +108,8 @@ class PreparedSetConfig(Schema):
     data: list[DataSource]
     max_length: int
     pad_to_square: bool
+    global_batch: int
+    """Samples per optimizer step over all ranks; the set must hold as many."""
 
 
 class PrepareTask(Schema):

@@ -28,7 +28,13 @@ CONFIG: dict[str, Any] = {
             "visionFeatureLayer": -2,
         },
         "sets": [
-            {"stage": "pretrain", "data": [{"annotations": "a.json"}], "maxLength": 1472, "padToSquare": False},
+            {
+                "stage": "pretrain",
+                "data": [{"annotations": "a.json"}],
+                "maxLength": 1472,
+                "padToSquare": False,
+                "globalBatch": 8,
+            },
         ],
         "onBadRow": "fail",
         "maxBadFraction": 0.01,

@@ -47,6 +47,12 @@ def test_prepare_makes_a_set_for_each_training_stage() -> None:
     assert [prepared.stage for prepared in task.sets] == [Stage.PRETRAIN, Stage.FINETUNE]
 
 
+def test_prepare_knows_how_many_samples_a_step_takes() -> None:
+    task = told(job().at(Stage.PREPARE).wanting(finetune={**TRAINING, "accumulation": 3})).task
+    assert isinstance(task, PrepareTask)
+    assert [prepared.global_batch for prepared in task.sets] == [4 * 1 * 2, 4 * 3 * 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "made", "want"),
     [

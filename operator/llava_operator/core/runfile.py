@@ -94,6 +94,9 @@ def _prepare(spec: LlavaTrainJobSpec) -> PrepareTask:
                 data=_given(training.data, f"{stage}.data"),
                 max_length=_given(training.max_length, f"{stage}.maxLength"),
                 pad_to_square=_given(training.pad_to_square, f"{stage}.padToSquare"),
+                global_batch=_given(training.batch_size, f"{stage}.batchSize")
+                * _given(training.accumulation, f"{stage}.accumulation")
+                * spec.workers.num_ranks,
             )
             for stage, training in stages.items()
             if training is not None

@@ -173,7 +173,7 @@ def test_text_alone_makes_an_empty_image_set(source: Source) -> None:
 
 def test_nothing_to_train_on_is_bad_data_and_leaves_no_token_set(source: Source) -> None:
     write_rows(source.annotations, [image_row("no.png")])
-    with pytest.raises(BadData, match=r"None of 1 rows .*coco\.json row 0"):
+    with pytest.raises(BadData, match=r"none of 1 rows .*coco\.json row 0"):
         prepared(source)
     assert not list((source.annotations.parent / "out" / "tokens").rglob("manifest.json"))
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Job:
     on_bad_row: OnBadRow = OnBadRow.FAIL
     max_bad_fraction: float = 0.5
     weight: float = 1.0
+    max_length: int = 64
+    global_batch: int = 1
     storage: str = "job"
     benchmarks: list[BenchmarkSource] = field(default_factory=list)
     data: DataSource | None = None
@@ -85,7 +88,13 @@ class Job:
             projector_depth=2, vision_feature_layer=-2,
         )  # fmt: skip
         sets = [
-            PreparedSetConfig(stage=stage, data=[source], max_length=64, pad_to_square=pad)
+            PreparedSetConfig(
+                stage=stage,
+                data=[source],
+                max_length=self.max_length,
+                pad_to_square=pad,
+                global_batch=self.global_batch,
+            )
             for stage, pad in ((Stage.PRETRAIN, False), (Stage.FINETUNE, True))
         ]
         task = PrepareTask(
@@ -223,9 +232,43 @@ def test_too_many_quarantined_rows_fail(job: Job) -> None:
 
 def test_no_row_at_all_fails_and_is_audited(job: Job) -> None:
     job.rows, job.on_bad_row, job.max_bad_fraction = [row("x.png")], OnBadRow.QUARANTINE, 1.0
-    with pytest.raises(BadData, match="None of 1 rows can be trained on"):
+    with pytest.raises(BadData, match=r"spec\.pretrain\.data: none of 1 rows can be trained on"):
         job.prepare()
     assert job.audit()["pretrain"]["bad"][0]["reason"] == "image-missing"
+
+
+def _without_answer(job: Job) -> None:
+    job.rows = [{"conversations": [{"from": "human", "value": "What?"}]}] * 2
+
+
+def _without_room(job: Job) -> None:
+    job.max_length = 5
+
+
+NOTHING_LEFT = [
+    (lambda job: job.rows.clear(), "the annotation files hold no row"),
+    (_without_answer, r"none of 2 rows has an answer to learn from \(no-answer\)"),
+    (_without_room, "maxLength 5 is shorter than every prompt, so that all 6 rows lose their answers"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), NOTHING_LEFT)
+def test_data_without_a_label_are_refused_and_audited(job: Job, change: Callable[[Job], None], sentence: str) -> None:
+    change(job)
+    with pytest.raises(BadData, match=rf"^spec\.pretrain\.data: {sentence}"):
+        job.prepare()
+    assert job.audit()["pretrain"]["kept"] == 0
+
+
+@pytest.mark.parametrize(("weight", "is_enough"), [(1.0, False), (2.0, True)])
+def test_a_batch_larger_than_the_data_is_refused(job: Job, weight: float, is_enough: bool) -> None:
+    job.global_batch, job.weight = 2 * NUM_ROWS, weight
+    if is_enough:
+        job.prepare()
+        return
+    with pytest.raises(InvalidSpec, match=r"^spec\.pretrain\.batchSize: .* is 12, more than the 6 samples"):
+        job.prepare()
+    assert job.audit()["finetune"]["kept"] == NUM_ROWS
 
 
 REMOVALS = [

@@ -62,7 +62,7 @@ def normalise(record: Record) -> Conversation | BadRow:
         if turn.role is Role.HUMAN:
             waiting.append(_place_token(turn.value, several=len(record.images) > 1))
             continue
-        joined_tokens |= sum(IMAGE_TOKEN in value for value in waiting) > 1
+        joined_tokens |= len(waiting) > 1 and sum(IMAGE_TOKEN in value for value in waiting) > 1
         exchanges.append(Exchange("".join(waiting), turn.value))
         waiting = []
     odd = {

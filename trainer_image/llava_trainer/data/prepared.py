@@ -18,11 +18,35 @@ from llava_trainer.data.audit import Audit, Examined, Seen, Source, Tally, exami
 from llava_trainer.data.conversation import Oddity, normalise
 from llava_trainer.data.images import BadImage, ImageSettings, check_image, find_image, prepare
 from llava_trainer.data.record import BadRow, Reason, read_records
-from llava_trainer.data.sample import Dropped, Wording, tokenise
+from llava_trainer.data.sample import Dropped, DropReason, Wording, tokenise
 from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
 from llava_trainer.errors import BadData
 
-__all__ = ["PreparedSet", "prepare_set"]
+__all__ = ["NothingToTrainOn", "PreparedSet", "prepare_set"]
+
+
+class NothingToTrainOn(BadData):
+    """No row of a data set has a label; `audit` says what became of each."""
+
+    def __init__(self, audit: Audit, *, max_length: int) -> None:
+        super().__init__(_why_nothing(audit, max_length))
+        self.audit = audit
+
+
+def _why_nothing(audit: Audit, max_length: int) -> str:
+    reasons = {dropped.reason for dropped in audit.dropped}
+    if not audit.num_rows:
+        return "the annotation files hold no row; give files with rows."
+    if audit.bad_rows:
+        first = f"The first bad one: {audit.bad_rows[0]}"
+        return f"none of {audit.num_rows:,} rows can be trained on; `llava audit` says why. {first}"
+    if reasons == {DropReason.LABELS_CUT_OFF}:
+        return (
+            f"maxLength {max_length} is shorter than every prompt, so that all {audit.num_rows:,} rows lose their "
+            "answers; raise maxLength."
+        )
+    told = ", ".join(sorted(reasons))
+    return f"none of {audit.num_rows:,} rows has an answer to learn from ({told}); `llava preview` shows them."
 
 
 @dataclass(frozen=True)
@@ -48,7 +72,7 @@ def prepare_set(
     """Write `folder`/images/<key> and `folder`/tokens/<key>, or find them there.
 
     Bad rows are left out and named in the audit; whether they are too many is for the caller to say (Audit.require).
-    `progress(done, total)` is called after each row of a walk. Raises BadData when no row is left to train on.
+    `progress(done, total)` is called after each row of a walk. Raises NothingToTrainOn when no row is left.
     """
     home = folder if isinstance(folder, Place) else Place(folder)
     survey = _take_survey(sources)
@@ -92,8 +116,7 @@ def _walk(rows: Iterable[Examined], wording: Wording, *, gallery: _Gallery, toke
     audit = tally.audit()
     gallery.finish()
     if not audit.num_kept:
-        first = f" The first bad one: {audit.bad_rows[0]}" if audit.bad_rows else ""
-        raise BadData(f"None of {audit.num_rows:,} rows can be trained on; `llava audit` says why.{first}")
+        raise NothingToTrainOn(audit, max_length=wording.max_length)
     writer.finish(notes=audit.to_json())
 
 

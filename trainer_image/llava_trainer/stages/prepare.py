@@ -19,15 +19,15 @@ from llava_contract.result import Artifact, StageResult
 from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
-from llava_trainer.data.audit import Audit, Source, audit
+from llava_trainer.data.audit import Audit, Source
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.layout import Part, PublishedSet, published_set
-from llava_trainer.data.prepared import PreparedSet, prepare_set
+from llava_trainer.data.prepared import NothingToTrainOn, PreparedSet, prepare_set
 from llava_trainer.data.sample import Wording
 from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
-from llava_trainer.errors import BadData, LlavaError, MissingInput
+from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput
 from llava_trainer.model.preflight import check_llm, check_tower
 from llava_trainer.scoring.benchmark import read_benchmark
 from llava_trainer.storage import Storage, materialise, open_storage
@@ -66,8 +66,8 @@ class Rows:
 def run(config: RunConfig, context: StageContext) -> StageResult:
     """Prepare every set of the job.
 
-    Raises MissingInput, WrongTemplate or BadData before anything is written, and BadData, naming file and row, after
-    every set has been audited and the audit stored.
+    Raises MissingInput, WrongTemplate or BadData before anything is written, and BadData, naming file and row, or
+    InvalidSpec for a batch larger than its data, after every set has been audited and the audit stored.
     """
     task = config.task
     assert isinstance(task, PrepareTask), f"stage {config.stage} with a task of kind {task.kind}"
@@ -88,6 +88,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
         _store_audits(storage, audits)
     for found in audits.values():
         found.require(on_bad_row=task.on_bad_row, max_bad_fraction=task.max_bad_fraction)
+    for wanted in task.sets:
+        _require_a_batch(wanted, prepared[wanted.stage])
     artifacts = {_DATA[stage].value: _store_set(storage, stage, made) for stage, made in prepared.items()}
     num_rows = sum(found.num_rows for found in audits.values())
     return StageResult(
@@ -150,12 +152,21 @@ def _prepare(
             folder=Place("data", storage),
             progress=_teller(context),
         )
-    except BadData:
-        audits[stage] = audit(rows.sources)
-        raise
+    except NothingToTrainOn as nothing:
+        audits[stage] = nothing.audit
+        raise BadData(f"spec.{stage}.data: {nothing}") from nothing
     audits[stage] = made.audit
     _LOG.info("%s", _summary(stage, made))
     return made
+
+
+def _require_a_batch(wanted: PreparedSetConfig, made: PreparedSet) -> None:
+    """Refuse what would fill its only step with the same rows again."""
+    if wanted.global_batch > made.num_samples:
+        raise InvalidSpec(
+            f"spec.{wanted.stage}.batchSize: batchSize x accumulation x ranks is {wanted.global_batch:,}, more than "
+            f"the {made.num_samples:,} samples of spec.{wanted.stage}.data; lower batchSize or accumulation."
+        )
 
 
 def _teller(context: StageContext) -> Callable[[int, int], None]:
