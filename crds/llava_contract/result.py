@@ -72,6 +72,8 @@ class Progress(Schema):
     unit: str = "step"
     """What a step is: optimizer steps, rows, tensors or questions."""
     loss: float | None = None
+    source_losses: dict[str, float] = Field(default_factory=dict)
+    """The latest loss of each source by its name, where a stage has several."""
     learning_rate: float | None = None
     grad_norm: float | None = None
     samples_per_second: float | None = None

@@ -1,7 +1,7 @@
 """Many training cases in one process group: each ZeRO stage trains, saves, goes on, and resumes what others saved.
 
 Run by launch.py in the place of the trainer; `cases-<world size>.json` beside the run file holds every step's loss and
-gradient norm. A network of four layers has the interface of the real model: one pack in, one summed loss out.
+gradient norm. A network of four layers has the interface of the real model: one pack in, the loss of each label out.
 """
 
 # ruff: noqa: N815
@@ -36,6 +36,7 @@ class TinyPack:
     inputs_RF: torch.Tensor
     targets_R: torch.Tensor
     source_S: tuple[str, ...]
+    label_sources_L: torch.Tensor
 
 
 class TinyNet(nn.Module):
@@ -51,13 +52,14 @@ class TinyNet(nn.Module):
     def forward(self, pack: TinyPack) -> torch.Tensor:
         hidden = torch.tanh(self.hidden(self.frozen(pack.inputs_RF.to(self.hidden.weight.dtype))))
         logits = self.head(self.dropout(hidden)).float()
-        return nn.functional.cross_entropy(logits, pack.targets_R, reduction="sum")
+        return nn.functional.cross_entropy(logits, pack.targets_R, reduction="none")
 
 
 def tiny_pack(step: int, index: int) -> TinyPack:
     generator = torch.Generator().manual_seed(100 * step + index)
     inputs = torch.randn(ROWS, 8, generator=generator)
-    return TinyPack(inputs, torch.randint(0, 5, (ROWS,), generator=generator), (f"tiny.json row {index}",))
+    targets = torch.randint(0, 5, (ROWS,), generator=generator)
+    return TinyPack(inputs, targets, (f"tiny.json row {index}",), torch.arange(ROWS) % 2)
 
 
 def build(stage: int, precision: Precision, ranks: Ranks) -> ZeroEngine:

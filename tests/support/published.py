@@ -7,6 +7,7 @@ from pathlib import Path
 from llava_contract.run import Stage
 from llava_contract.v1alpha1.data import Layout
 from llava_trainer.data.layout import published_set
+from llava_trainer.errors import MissingInput
 from support.rows import image_row, make_image, row, write_rows
 
 
@@ -20,3 +21,10 @@ def write_tree(root: Path, layout: Layout = Layout.LLAVA, stage: Stage = Stage.F
     (root / wanted.annotations.path).parent.mkdir(parents=True, exist_ok=True)
     write_rows(root / wanted.annotations.path, rows)
     return root
+
+
+def fetch(path: str) -> Path:
+    """Find a path of this machine, as the storage room does, without its packages."""
+    if not Path(path).exists():
+        raise MissingInput(path)
+    return Path(path)

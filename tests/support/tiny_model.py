@@ -184,6 +184,7 @@ def pack(
         num_images=len(slots) // patches,
         image_slots_N=torch.tensor(slots, dtype=torch.int64),
         source_S=tuple(f"row {i}" for i in range(len(rows))),
+        label_sources_L=torch.zeros(sum(label != IGNORE for label in labels[1:]), dtype=torch.int64),
     )
 
 

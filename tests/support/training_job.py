@@ -47,7 +47,8 @@ class TinyJob:
             ids, labels = random_row(8 + row % 5, image=row % 3 != 0, seed=row)
             key = f"image-{row}"
             images.add(key, bytes((7 * row + i) % 256 for i in range(IMAGE_SIZE * IMAGE_SIZE * 3)))
-            tokens.add(Sample("tiny.json", row, None, (key,) if row % 3 else (), tuple(ids), tuple(labels)))
+            source = "tiny.json" if row % 3 else "text.json"
+            tokens.add(Sample(source, row, None, (key,) if row % 3 else (), tuple(ids), tuple(labels)))
         images.finish()
         tokens.finish()
         return cls(folder)

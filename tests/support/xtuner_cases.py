@@ -147,7 +147,8 @@ class XtunerCase:
         samples = [self._samples[row] for row in rows]
         seen = [row for row in rows if self._samples[row].seen_images]
         images_IHWC = self._images[seen].numpy() if seen else None  # noqa: N806
-        return make_batch(samples, images_IHWC, patches=16, settings=self._settings)
+        sources = list(dict.fromkeys(sample.source for sample in samples))
+        return make_batch(samples, images_IHWC, patches=16, settings=self._settings, sources=sources)
 
     @cached_property
     def _settings(self) -> ImageSettings:

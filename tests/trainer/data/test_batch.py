@@ -18,6 +18,7 @@ from support.golden import golden
 torch = pytest.importorskip("torch")
 
 TINY = ImageSettings(4, 4, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255, 3, True)
+SOURCES = ("coco.json", "text.json")
 CASES = [c for c in json.loads(golden("multimodal_expansion.json").read_text()) if "error" not in c]
 
 
@@ -29,7 +30,7 @@ def sample(
 
 def batch(*samples: Sample, patches: int = 5) -> Batch:
     images = np.zeros((len(seen_images(samples)), 4, 4, 3), dtype=np.uint8)
-    return make_batch(samples, images, patches=patches, settings=TINY)
+    return make_batch(samples, images, patches=patches, settings=TINY, sources=SOURCES)
 
 
 def golden_samples(case: dict[str, Any]) -> list[Sample]:
@@ -81,13 +82,22 @@ def test_without_an_image_there_is_a_blank_one(samples: tuple[Sample, ...]) -> N
 
 def test_several_images_of_a_row_fill_its_slots_in_order() -> None:
     images = np.stack([np.full((4, 4, 3), grey, dtype=np.uint8) for grey in (0, 255)])
-    made = make_batch([sample([1, -200, 2, -200], images=["a", "b"])], images, patches=2, settings=TINY)
+    made = make_batch(
+        [sample([1, -200, 2, -200], images=["a", "b"])], images, patches=2, settings=TINY, sources=SOURCES
+    )
     assert (made.num_images, made.image_slots_N.tolist()) == (2, [1, 2, 4, 5])
     assert made.pixels_ICHW[:, 0, 0, 0].tolist() == [-1.0, 1.0]
 
 
+def test_every_label_is_of_a_source() -> None:
+    other = Sample("text.json", 0, None, (), (5, 6, 7), (5, IGNORE, 7))
+    made = batch(sample([1, 2, 3], [IGNORE, 2, 3]), other, sample([4, -200, 5], [4, IGNORE, 5], images=["a"]))
+    assert made.label_sources_L.tolist() == [0, 0, 1, 0]
+    assert len(made.label_sources_L) == made.num_labels
+
+
 def test_images_may_be_none_where_there_are_none() -> None:
-    assert make_batch([sample([1, 2])], None, patches=5, settings=TINY).num_images == 0
+    assert make_batch([sample([1, 2])], None, patches=5, settings=TINY, sources=SOURCES).num_images == 0
 
 
 def test_an_image_whose_token_was_cut_off_is_left_out() -> None:
@@ -114,7 +124,7 @@ def test_labels_agree_with_the_planners_count() -> None:
 
 def test_pixels_are_normalised() -> None:
     images = np.full((1, 4, 4, 3), 255, dtype=np.uint8)
-    made = make_batch([sample([-200], images=["a"])], images, patches=5, settings=TINY)
+    made = make_batch([sample([-200], images=["a"])], images, patches=5, settings=TINY, sources=SOURCES)
     assert (made.pixels_ICHW.dtype, made.pixels_ICHW.unique().tolist()) == (torch.float32, [1.0])
 
 

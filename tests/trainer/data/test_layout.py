@@ -15,7 +15,7 @@ from llava_trainer.data.images import find_image
 from llava_trainer.data.layout import Part, find_published, published_set
 from llava_trainer.data.record import Reason
 from llava_trainer.errors import MissingInput
-from support.published import write_tree
+from support.published import fetch, write_tree
 from support.rows import image_row, make_image, write_rows
 
 TREES = [(layout, stage) for layout in Layout for stage in (Stage.PRETRAIN, Stage.FINETUNE)]
@@ -24,7 +24,7 @@ FOLDERS = [(layout, stage, part) for layout, stage in TREES for part in publishe
 
 @pytest.mark.parametrize(("layout", "stage"), TREES)
 def test_a_whole_tree_is_found_and_sound(tmp_path: Path, layout: Layout, stage: Stage) -> None:
-    source = find_published(layout, stage, root=write_tree(tmp_path, layout, stage))
+    source = find_published(layout, stage, root=str(write_tree(tmp_path, layout, stage)), fetch=fetch)
     found = audit([source])
     assert (found.num_kept, found.bad_rows) == (1 + len(published_set(layout, stage).folders), ())
 
@@ -33,7 +33,7 @@ def test_a_whole_tree_is_found_and_sound(tmp_path: Path, layout: Layout, stage: 
 def test_a_missing_folder_is_named_with_its_archive(tmp_path: Path, layout: Layout, stage: Stage, part: Part) -> None:
     shutil.rmtree(write_tree(tmp_path, layout, stage) / part.path)
     with pytest.raises(MissingInput) as error:
-        find_published(layout, stage, root=tmp_path)
+        find_published(layout, stage, root=str(tmp_path), fetch=fetch)
     assert str(error.value) == f"{tmp_path} holds no {part.path}: fetch {part.archive}, or correct the root."
 
 
@@ -42,11 +42,11 @@ def test_missing_rows_are_named_with_their_archive(tmp_path: Path, layout: Layou
     annotations = published_set(layout, stage).annotations
     (write_tree(tmp_path, layout, stage) / annotations.path).unlink()
     with pytest.raises(MissingInput, match=f"holds no {annotations.path}"):
-        find_published(layout, stage, root=tmp_path)
+        find_published(layout, stage, root=str(tmp_path), fetch=fetch)
 
 
 def test_the_files_are_those_that_recipes_name(tmp_path: Path) -> None:
-    source = find_published(Layout.LLAVA, Stage.FINETUNE, root=write_tree(tmp_path))
+    source = find_published(Layout.LLAVA, Stage.FINETUNE, root=f"{write_tree(tmp_path)}/", fetch=fetch)
     assert source.annotations == tmp_path / "LLaVA-Instruct-150K" / "llava_v1_5_mix665k.json"
     assert source.images == tmp_path / "llava_images"
 

@@ -216,7 +216,9 @@ def test_there_is_no_sample_outside_the_set(source: Source, index: int) -> None:
 def test_two_sources_make_one_set(source: Source, tmp_path: Path) -> None:
     other = Source(write_rows(tmp_path / "text.json", [row("a", "b")]))
     done = prepare_set([source, other], WORDING, settings=SMALL, folder=tmp_path / "out")
-    assert [s.source for s in TokenSet.open(done.tokens).read(range(5))] == ["coco.json"] * 4 + ["text.json"]
+    tokens = TokenSet.open(done.tokens)
+    assert [s.source for s in tokens.read(range(5))] == ["coco.json"] * 4 + ["text.json"]
+    assert tokens.sources == ("coco.json", "text.json")
 
 
 def test_progress_counts_every_row(source: Source, tmp_path: Path) -> None:

@@ -22,13 +22,21 @@ def engine(alone: Ranks) -> ZeroEngine:
     return build(2, Precision.FP32, alone)
 
 
-def step(engine: ZeroEngine, packs: list[TinyPack], wish: Agreed = Agreed()) -> StepReport:  # noqa: B008
-    given = StepInput(0, packs, len(packs), 4 * len(packs), learning_rate=0.0, seed=0)
+def step(
+    engine: ZeroEngine,
+    packs: list[TinyPack],
+    wish: Agreed = Agreed(),  # noqa: B008
+    *,
+    num_sources: int = 1,
+) -> StepReport:
+    given = StepInput(0, packs, len(packs), 4 * len(packs), learning_rate=0.0, seed=0, num_sources=num_sources)
     return run_step(engine, given, ranks=Ranks(0, 1, 0), wish=wish)
 
 
 def poisoned() -> TinyPack:
-    return TinyPack(torch.full((4, 8), torch.nan), torch.zeros(4, dtype=torch.int64), ("coco.json row 41",))
+    return TinyPack(
+        torch.full((4, 8), torch.nan), torch.zeros(4, dtype=torch.int64), ("coco.json row 41",), torch.zeros(4)
+    )
 
 
 @pytest.mark.parametrize("wish", [Agreed(), Agreed(signal.SIGTERM), Agreed(signal.SIGINT, is_save_due=True)], ids=str)
@@ -39,6 +47,20 @@ def test_a_wish_comes_back_agreed(engine: ZeroEngine, wish: Agreed) -> None:
 def test_the_loss_is_the_mean_over_all_labels_of_the_step(engine: ZeroEngine) -> None:
     apart = [step(engine, [tiny_pack(0, index)]).loss for index in range(2)]
     assert step(engine, [tiny_pack(0, 0), tiny_pack(0, 1)]).loss == pytest.approx(sum(apart) / 2, abs=1e-6)
+
+
+def test_the_loss_of_sources_adds_up_to_the_whole(engine: ZeroEngine) -> None:
+    report = step(engine, [tiny_pack(0, 0), tiny_pack(0, 1)], num_sources=3)
+    first, second, absent = report.source_losses
+    assert absent is None
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert (first + second) / 2 == pytest.approx(report.loss, abs=1e-6)
+
+
+def test_a_single_source_is_not_told_twice(engine: ZeroEngine) -> None:
+    assert step(engine, [tiny_pack(0, 0)]).source_losses == ()
 
 
 def test_nan_names_the_rows_of_the_bad_pack_only(engine: ZeroEngine) -> None:

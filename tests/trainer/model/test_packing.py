@@ -16,7 +16,7 @@ ROWS = [(12, True), (7, False), (19, True), (3, False), (16, True)]
 
 def packed_loss(model: Llava) -> torch.Tensor:
     rows = [random_row(length, image=image, seed=length) for length, image in ROWS]
-    return model(pack(rows, random_pixels(3)))
+    return model(pack(rows, random_pixels(3))).sum()
 
 
 def unpacked_loss(model: Llava) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_packed_attention_refuses_to_run_without_bounds(tmp_path: Path) -> None:
 def test_two_images_of_a_row_are_seen_in_their_order(tmp_path: Path) -> None:
     model = tiny_llava(tmp_path)
     row = ([1, IMAGE, 5, IMAGE, 6, 7], [IGNORE] * 4 + [6, 7])
-    there, back = (model(pack([row], pixels)) for pixels in (random_pixels(2), random_pixels(2).flip(0)))
+    there, back = (model(pack([row], pixels)).sum() for pixels in (random_pixels(2), random_pixels(2).flip(0)))
     embeddings = model.llm.embed(pack([row], random_pixels(2)).tokens_T)
     embeddings[pack([row], random_pixels(2)).image_slots_N] = model.encode_images(random_pixels(2)).flatten(0, 1)
     model.llm.use_padded_attention()

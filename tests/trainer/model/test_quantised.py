@@ -29,7 +29,7 @@ def test_base_weights_take_the_values_of_a_four_bit_layer(tmp_path: Path) -> Non
 
 def test_only_adapters_and_projector_learn(tmp_path: Path) -> None:
     model = tiny_llava(tmp_path, task=QLORA)
-    model(pack([random_row(9, image=False, seed=0)])).backward()
+    model(pack([random_row(9, image=False, seed=0)])).sum().backward()
     assert {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None} == {
         "llm", "projector",
     }  # fmt: skip

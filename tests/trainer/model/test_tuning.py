@@ -54,7 +54,7 @@ def test_adapters_start_without_effect(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [NO_IMAGE, NO_LABEL, [([0], [IGNORE])]], ids=["no image", "no label", "empty"])
 def test_nothing_to_learn_gives_zeros_not_nothing(llm, tower, rows, tmp_path: Path) -> None:
     model = tiny_llava(tmp_path, task=train_task(llm, tower))
-    loss = model(pack(rows, random_pixels(1)))
+    loss = model(pack(rows, random_pixels(1))).sum()
     loss.backward()
     assert [name for name, parameter in model.trainable().items() if parameter.grad is None] == []
     assert all(not parameter.grad.any() for parameter in model.projector.parameters())

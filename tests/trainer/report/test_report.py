@@ -15,7 +15,7 @@ from llava_trainer.report.facts import Curve, Report
 from llava_trainer.report.page import PAGE_PATH, render, write_report
 from llava_trainer.report.settings import duration
 from llava_trainer.storage import open_storage
-from llava_trainer.tracking.history import HistoryRow
+from llava_trainer.tracking.history import History, HistoryRow
 from support import reports
 
 
@@ -146,6 +146,19 @@ print(sorted({{"torch", "transformers", "pandas", "matplotlib"}} & set(sys.modul
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_page_tells_the_loss_of_each_source(tmp_path: Path) -> None:
+    storage = reports.whole_run(tmp_path)
+    history = History(storage, "finetune")
+    for step in range(1, 21):
+        by_source = {"coco.json": 4.0 / step} | ({"text.json": 0.125} if step % 2 else {})
+        history.add(HistoryRow(step, 1.0, 1e-3, 1.0, 900, 0.25, by_source))
+    history.flush()
+    (found,) = (curve for curve in collect(storage).curves if curve.stage == "finetune")
+    assert [(source.name, source.num_steps) for source in found.sources] == [("coco.json", 20), ("text.json", 10)]
+    assert (found.sources[0].first, found.sources[1].last) == (3.0, 0.125)
+    assert "<td>coco.json</td>" in render(collect(storage))
 
 
 def curve(*losses: float) -> Curve:

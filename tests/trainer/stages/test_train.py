@@ -17,6 +17,7 @@ from llava_trainer.checkpoint.restore import read_weights
 from llava_trainer.errors import InvalidSpec, LlavaError, WeightsMismatch
 from llava_trainer.stages import train
 from llava_trainer.storage import open_storage
+from llava_trainer.tracking.history import read_history
 from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
 
 pytestmark = pytest.mark.timeout(600)
@@ -99,7 +100,14 @@ def test_the_trace_tells_every_step_once(undisturbed: tuple[Place, Ended]) -> No
 
 def test_tensorboard_finds_an_event_file(undisturbed: tuple[Place, Ended]) -> None:
     (file,) = (undisturbed[0].storage / "logs/tensorboard/finetune").iterdir()
-    assert file.read_bytes().count(b"train/loss") == 48
+    told = file.read_bytes()
+    assert [told.count(tag) for tag in (b"train/loss", b"source/tiny.json")] == [48, 48]
+
+
+def test_the_trace_tells_the_loss_of_each_source(undisturbed: tuple[Place, Ended]) -> None:
+    rows = read_history(open_storage(str(undisturbed[0].storage)), "finetune")
+    assert {name for row in rows for name in row.by_source} == {"tiny.json", "text.json"}
+    assert all(min(row.by_source.values()) <= row.loss <= max(row.by_source.values()) for row in rows)
 
 
 def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], place: Place) -> None:

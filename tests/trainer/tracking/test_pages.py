@@ -103,6 +103,12 @@ def test_every_number_has_its_metric() -> None:
     }  # fmt: skip
 
 
+def test_every_source_has_its_loss() -> None:
+    told = samples(metrics_text(progress(source_losses={"coco.json": 1.5, 'te"xt.json': 0.25}), JOB))
+    found = {sample.labels["source"]: sample.value for sample in told if sample.name == "llava_source_loss"}
+    assert found == {"coco.json": 1.5, 'te"xt.json': 0.25}
+
+
 def test_what_is_not_known_is_no_zero() -> None:
     names = [sample.name for sample in samples(metrics_text(progress(), JOB))]
     assert names == ["llava_step", "llava_steps", "llava_progress_timestamp_seconds"]

@@ -1,7 +1,7 @@
 """How the samples of one pack become tensors: images expanded to their slots, positions restarting at every sequence.
 
-T = positions of the pack, S = sequences (S + 1 in cu_seqlens), I = images given to the tower (at least one), C = 3,
-H = W = image size, N = positions that hold image rows = num_images * patches.
+T = positions of the pack, S = sequences (S + 1 in cu_seqlens), L = labels, I = images given to the tower (at least
+one), C = 3, H = W = image size, N = positions that hold image rows = num_images * patches.
 """
 # ruff: noqa: N803, N815  (shape suffixes)
 
@@ -40,6 +40,7 @@ class Batch:
     num_images: int  # real images in pixels_ICHW
     image_slots_N: torch.Tensor  # int64, ascending: feature row n of the real images goes to position image_slots_N[n]
     source_S: tuple[str, ...]  # file and row of each sequence, for messages
+    label_sources_L: torch.Tensor  # int64: which of the set's sources each label is of, in the labels' order
 
     @property
     def num_labels(self) -> int:
@@ -61,13 +62,19 @@ def seen_images(samples: Sequence[Sample]) -> list[str]:
 
 
 def make_batch(
-    samples: Sequence[Sample], images_IHWC: NDArray[np.uint8] | None, *, patches: int, settings: ImageSettings
+    samples: Sequence[Sample],
+    images_IHWC: NDArray[np.uint8] | None,
+    *,
+    patches: int,
+    settings: ImageSettings,
+    sources: Sequence[str],
 ) -> Batch:
     """Lay the samples of one pack behind one another; nothing is padded.
 
     images_IHWC: uint8, the images named by `seen_images(samples)` in that order; None where there are none. An image
-    whose token was cut off is not among them: it has no place in the sequence and so no effect. Without samples the
-    batch is one position without a label, so that an empty pack runs the same modules.
+    whose token was cut off is not among them: it has no place in the sequence and so no effect. `sources` names all
+    sources of the set. Without samples the batch is one position without a label, so that an empty pack runs the same
+    modules.
     """
     import torch  # noqa: PLC0415  (preparing and previewing run without torch)
 
@@ -75,6 +82,7 @@ def make_batch(
     labels: list[int] = []
     positions: list[int] = []
     slots: list[int] = []
+    label_sources: list[int] = []
     ends = [0]
     for sample in samples:
         for token, label in zip(sample.input_ids, sample.labels, strict=True):
@@ -87,6 +95,7 @@ def make_batch(
                 labels.append(label)
         labels[ends[-1]] = IGNORE
         positions.extend(range(len(tokens) - ends[-1]))
+        label_sources.extend([sources.index(sample.source)] * sample.num_labels)
         ends.append(len(tokens))
     if not tokens:
         tokens, labels, positions, ends = [0], [IGNORE], [0], [0, 1]
@@ -102,6 +111,7 @@ def make_batch(
         num_images=num_images,
         image_slots_N=torch.tensor(slots, dtype=torch.int64),
         source_S=tuple(f"{sample.source} row {sample.row:,}" for sample in samples),
+        label_sources_L=torch.tensor(label_sources, dtype=torch.int64),
     )
 
 

@@ -5,6 +5,7 @@ Rows name their images as the archives unpack, but for OCR-VQA: its rows say .jp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,13 +51,22 @@ def published_set(layout: Layout, stage: Stage) -> PublishedSet:
     return _SETS[layout, stage]
 
 
-def find_published(layout: Layout, stage: Stage, *, root: Path) -> Source:
-    """The rows and images of a stage on this machine; MissingInput names the part that is missing."""
-    wanted = published_set(layout, stage)
-    annotations, images = root / wanted.annotations.path, root / wanted.images
-    if not annotations.is_file():
-        raise wanted.annotations.absent(str(root))
-    wanted.require_folders(images, root=str(root))
+def find_published(layout: Layout, stage: Stage, *, root: str, fetch: Callable[[str], Path]) -> Source:
+    """The rows and images of a stage below a path or URI; of the tree nothing else is fetched.
+
+    `fetch` makes a path or URI available on this machine, or raises MissingInput; so does this, naming the archive.
+    """
+    wanted, root = published_set(layout, stage), root.rstrip("/")
+
+    def found(part: Part, path: str) -> Path:
+        try:
+            return fetch(f"{root}/{path}")
+        except MissingInput as error:
+            raise part.absent(root) from error
+
+    annotations = found(wanted.annotations, wanted.annotations.path)
+    images = found(wanted.folders[0], wanted.images)
+    wanted.require_folders(images, root=root)
     return Source(annotations, images)
 
 

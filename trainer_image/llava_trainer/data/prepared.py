@@ -77,7 +77,7 @@ def prepare_set(
     home = folder if isinstance(folder, Place) else Place(folder)
     survey = _take_survey(sources)
     image_key = _digest(["images v1", survey.images, settings.digest])
-    token_key = _digest(["tokens v1", survey.annotations, wording.digest, image_key])
+    token_key = _digest(["tokens v2", survey.annotations, wording.digest, image_key])
     images, tokens = home.below(f"images/{image_key}"), home.below(f"tokens/{token_key}")
     had_images, had_tokens = images.manifest() is not None, tokens.manifest() is not None
     if not (had_images and had_tokens):

@@ -219,11 +219,13 @@ class TokenWriter:
         self._place = place
         self._parts = _PartWriter(place, _SAMPLE_SCHEMA, group=_SAMPLES_A_GROUP)
         self._index: list[tuple[int, int, int]] = []
+        self._sources: dict[str, None] = {}
 
     def add(self, sample: Sample) -> None:
         """Store one sample; its images must be keys of the ImageSet."""
         self._parts.add((sample.source, sample.row, sample.id, sample.images, sample.input_ids, sample.labels))
         self._index.append((len(sample.input_ids), sample.num_slots, sample.num_labels))
+        self._sources[sample.source] = None
 
     def finish(self, *, notes: str = "") -> TokenSet:
         """Write index and manifest; `notes` come back from the set."""
@@ -231,7 +233,10 @@ class TokenWriter:
         names = ("num_tokens", "num_slots", "num_labels")
         columns = {name: [row[i] for row in self._index] for i, name in enumerate(names)}
         self._place.put_table(_INDEX, pa.table(columns, schema=_index_schema(*names)))
-        self._place.finish({"version": 1, "kind": "tokens", "parts": self._parts.parts, "notes": notes})
+        sources = list(self._sources)
+        self._place.finish(
+            {"version": 1, "kind": "tokens", "parts": self._parts.parts, "sources": sources, "notes": notes}
+        )
         return TokenSet.open(self._place)
 
 
@@ -309,6 +314,8 @@ class TokenSet:
         self._parts = parts
         self.folder = parts.place.folder
         self.notes: str = parts.manifest["notes"]
+        self.sources = tuple(parts.manifest["sources"])
+        """Names of the files that the samples come from."""
         rows = [part["rows"] for part in parts.manifest["parts"]]
         self._ends = np.cumsum(rows, dtype=np.int64)
 

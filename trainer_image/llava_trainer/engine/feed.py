@@ -56,7 +56,8 @@ class Feed:
         samples = self.tokens.read(pack.sample_indices)
         keys = seen_images(samples)
         pixels_IHWC = self.images.read(keys) if keys else None  # noqa: N806
-        return make_batch(samples, pixels_IHWC, patches=self.patches, settings=self.images.settings)
+        settings, sources = self.images.settings, self.tokens.sources
+        return make_batch(samples, pixels_IHWC, patches=self.patches, settings=settings, sources=sources)
 
     def _epoch(self, epoch: int) -> EpochPlan:
         if epoch not in self._epochs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from llava_contract.result import CheckpointRef
@@ -96,6 +97,7 @@ def _step(training: Training, step: int, *, wish: Agreed) -> StepReport:
         num_labels=plan.num_labels,
         learning_rate=training.rate.at(step),
         seed=training.saver.seed,
+        num_sources=len(training.feed.tokens.sources),
     )
     return run_step(training.engine, given, ranks=training.ranks, wish=wish)
 
@@ -122,6 +124,7 @@ class _Teller:
     _saved_s: float = field(default_factory=time.monotonic)
     _logged_s: float = float("-inf")
     _pace: deque[float] = field(default_factory=lambda: deque(maxlen=20))
+    _by_source: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_save_due(self) -> bool:
@@ -136,16 +139,28 @@ class _Teller:
         seconds, self._last_s = now - self._last_s, now
         self._pace.append(seconds)
         per_second = num_samples * len(self._pace) / sum(self._pace)
-        measured = Measured(report.loss, report.learning_rate, report.grad_norm, samples_per_second=per_second)
+        by_source = self._name(report.source_losses)
+        self._by_source |= by_source
+        measured = Measured(report.loss, report.learning_rate, report.grad_norm, per_second, dict(self._by_source))
         done, total = report.step + 1, self.training.rate.total_steps
-        row = HistoryRow(done, report.loss, report.learning_rate, report.grad_norm, report.num_labels, seconds)
+        row = HistoryRow(
+            done, report.loss, report.learning_rate, report.grad_norm, report.num_labels, seconds, by_source
+        )
         self.training.history.add(row)
-        self.training.trackers.add(done, _scalars(measured))
+        self.training.trackers.add(done, _scalars(measured, by_source))
         self.context.progress.report(done, total, measured=measured)
         if now - self._logged_s >= _LOG_INTERVAL_S or done == total:
             self._logged_s = now
             told = (done, total, report.loss, report.learning_rate, report.grad_norm, per_second)
-            _LOG.info("step %d/%d  loss %.4f  rate %.3g  gradient norm %.3g  %.1f samples/s", *told)
+            _LOG.info("step %d/%d  loss %.4f  rate %.3g  gradient norm %.3g  %.1f samples/s%s", *told, self._shares())
+
+    def _name(self, losses: Sequence[float | None]) -> dict[str, float]:
+        names = self.training.feed.tokens.sources[: len(losses)]
+        return {name: loss for name, loss in zip(names, losses, strict=True) if loss is not None}
+
+    def _shares(self) -> str:
+        """The latest loss of each source, where there are several."""
+        return "".join(f"  {name} {loss:.4f}" for name, loss in self._by_source.items())
 
     def saved(self, checkpoint: CheckpointRef) -> None:
         self._saved_s = time.monotonic()
@@ -153,5 +168,7 @@ class _Teller:
         self.training.trackers.flush()
 
 
-def _scalars(measured: Measured) -> dict[str, float]:
-    return {f"train/{name}": value for name, value in asdict(measured).items() if value is not None}
+def _scalars(measured: Measured, by_source: Mapping[str, float]) -> dict[str, float]:
+    numbers = {name: value for name, value in asdict(measured).items() if isinstance(value, int | float)}
+    named = {f"train/{name}": value for name, value in numbers.items()}
+    return named | {f"source/{name}": loss for name, loss in by_source.items()}

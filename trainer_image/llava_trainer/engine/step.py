@@ -34,6 +34,8 @@ class StepInput:
     num_labels: int
     learning_rate: float
     seed: int
+    num_sources: int = 1
+    """K: how many sources the labels of batches tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,10 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What a step measured, equal on every rank; loss: mean over all labels."""
+    """What a step measured, equal on every rank; loss: mean over all labels.
+
+    source_losses: the same over the labels of each source, None where the step had none; empty for a single source.
+    """
 
     step: int
     loss: float
@@ -54,6 +59,7 @@ class StepReport:
     grad_norm: float
     num_labels: int
     agreed: Agreed
+    source_losses: tuple[float | None, ...] = ()
 
 
 def run_step(engine: ZeroEngine, given: StepInput, *, ranks: Ranks, wish: Agreed) -> StepReport:
@@ -64,27 +70,46 @@ def run_step(engine: ZeroEngine, given: StepInput, *, ranks: Ranks, wish: Agreed
     torch.manual_seed(_mix(given.seed, given.step, ranks.rank))
     scale = ranks.world_size / max(1, given.num_labels)
     sums: list[tuple[torch.Tensor, tuple[str, ...]]] = []
+    shares: list[torch.Tensor] = []
     for index, batch in enumerate(given.batches):
-        loss_sum = engine.accumulate(batch, scale=scale, is_last=index == given.num_packs - 1)
-        sums.append((loss_sum, batch.source_S))
+        loss_L = engine.accumulate(batch, scale=scale, is_last=index == given.num_packs - 1)  # noqa: N806
+        sums.append((loss_L.sum(), batch.source_S))
+        if given.num_sources > 1:
+            shares.append(_by_source(loss_L, batch.label_sources_L, given.num_sources))
     assert len(sums) == given.num_packs, f"step {given.step}: {len(sums)} packs, {given.num_packs} planned"
     grad_norm = engine.update(given.learning_rate)
-    loss_sum, agreed = _sum_over_ranks(torch.stack([loss for loss, _ in sums]).double().sum(), wish)
-    loss = loss_sum / max(1, given.num_labels)
+    loss_sum = torch.stack([loss for loss, _ in sums]).double().sum()
+    measured = torch.cat([loss_sum.reshape(1), *([torch.stack(shares).sum(0)] if shares else [])])
+    (total, *by_source), agreed = _sum_over_ranks(measured, wish)
+    loss = total / max(1, given.num_labels)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise _not_a_number(given.step, sums, loss=loss, grad_norm=grad_norm)
-    return StepReport(given.step, loss, given.learning_rate, grad_norm, given.num_labels, agreed)
+    means = _means(by_source)
+    return StepReport(given.step, loss, given.learning_rate, grad_norm, given.num_labels, agreed, means)
 
 
-def _sum_over_ranks(loss_sum: torch.Tensor, wish: Agreed) -> tuple[float, Agreed]:
-    """One all-reduce carries the loss and the wishes; SIGTERM outranks Ctrl-C."""
+def _by_source(loss_L: torch.Tensor, sources_L: torch.Tensor, num_sources: int) -> torch.Tensor:  # noqa: N803
+    """Summed loss of each of K sources, then how many labels each has: float64 [2K]."""
+    is_of_LK = sources_L[:, None] == torch.arange(num_sources, device=sources_L.device)  # noqa: N806
+    return torch.cat([(is_of_LK * loss_L.double()[:, None]).sum(0), is_of_LK.sum(0).double()])
+
+
+def _means(by_source: list[float]) -> tuple[float | None, ...]:
+    half = len(by_source) // 2
+    return tuple(
+        loss / count if count else None for loss, count in zip(by_source[:half], by_source[half:], strict=True)
+    )
+
+
+def _sum_over_ranks(measured: torch.Tensor, wish: Agreed) -> tuple[list[float], Agreed]:
+    """One all-reduce carries what was measured and the wishes; SIGTERM outranks Ctrl-C."""
     wishes = [wish.signal == signal.SIGTERM, wish.signal == signal.SIGINT, wish.is_save_due]
-    extra = torch.tensor(wishes, dtype=torch.float64, device=loss_sum.device)
-    total = torch.cat([loss_sum.reshape(1), extra])
+    extra = torch.tensor(wishes, dtype=torch.float64, device=measured.device)
+    total = torch.cat([measured, extra])
     dist.all_reduce(total)
-    loss, terminated, interrupted, save = total.tolist()
+    *sums, terminated, interrupted, save = total.tolist()
     number = signal.SIGTERM if terminated else signal.SIGINT if interrupted else 0
-    return loss, Agreed(int(number), save > 0)
+    return sums, Agreed(int(number), save > 0)
 
 
 def _not_a_number(

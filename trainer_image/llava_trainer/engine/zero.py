@@ -113,12 +113,12 @@ class ZeroEngine:
         self._num_updates = 0
 
     def accumulate(self, batch: object, *, scale: float, is_last: bool) -> torch.Tensor:
-        """Run one pack forward and backward; give the summed loss. Gradients are those of `scale` times that sum,
-        averaged over ranks once `is_last` has been seen."""
+        """Run one pack forward and backward; give the loss of each label, [L]. Gradients are those of `scale` times
+        their sum, averaged over ranks once `is_last` has been seen."""
         self._engine.set_gradient_accumulation_boundary(is_last)
-        loss_sum: torch.Tensor = self._engine(batch)
-        self._engine.backward(loss_sum * scale, scale_wrt_gas=False)
-        return loss_sum.detach()
+        loss_L: torch.Tensor = self._engine(batch)  # noqa: N806
+        self._engine.backward(loss_L.sum() * scale, scale_wrt_gas=False)
+        return loss_L.detach()
 
     def update(self, learning_rate: float) -> float:
         """Clip, step and clear; give the gradients' global norm from before the clipping.

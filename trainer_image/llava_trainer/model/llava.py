@@ -5,7 +5,8 @@ P = patches of an image, D = width of the LLM, N = positions that hold image row
 
 What is unusual here:
 - a pack holds many sequences behind one another, with positions that restart; nothing is padded;
-- logits exist only where there are labels; the loss is a sum, for the caller to divide by the global number of labels;
+- logits exist only where there are labels; each has its own loss, for the caller to sum up by source and to divide by
+  the global number of labels;
 - tower, projector, decoder and head are each called exactly once, even for a pack without images or labels, and then
   give zero gradients instead of none: ranks stay in step whatever their packs hold.
 """
@@ -35,7 +36,7 @@ class Llava(nn.Module):
         self.llm = llm
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Sum the cross-entropy over the labels of a pack: float32, with a gradient even where there is no label."""
+        """The cross-entropy of each label of a pack, float32 [L]: their sum has a gradient even where L is 0."""
         text_TD = self.llm.embed(batch.tokens_T)
         image_IPD = self.encode_images(batch.pixels_ICHW)
         inputs_TD = place_images(text_TD, image_IPD, batch.image_slots_N)
@@ -43,8 +44,8 @@ class Llava(nn.Module):
             inputs_TD, positions_T=batch.positions_T, cu_seqlens_S1=batch.cu_seqlens_S1, max_seqlen=batch.max_seqlen
         )
         hidden_LD, labels_L = predicting(hidden_TD, batch.labels_T)
-        loss: torch.Tensor = self.llm.lm_head(hidden_LD, labels_L)
-        return loss
+        loss_L: torch.Tensor = self.llm.lm_head(hidden_LD, labels_L)
+        return loss_L
 
     def encode_images(self, pixels_ICHW: torch.Tensor) -> torch.Tensor:
         """Turn images into rows that the LLM reads: [I, C, H, W] to [I, P, D]."""

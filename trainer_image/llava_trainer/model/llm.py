@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from llava_trainer.errors import Unsupported
 from llava_trainer.model import attention
-from llava_trainer.model.loss import summed_cross_entropy
+from llava_trainer.model.loss import cross_entropy
 from llava_trainer.model.preflight import FAMILIES
 from llava_trainer.model.pretrained import load_pretrained, read_config
 
@@ -39,10 +39,9 @@ class Head(nn.Module):
         self.softcap = softcap
 
     def forward(self, hidden_LD: torch.Tensor, labels_L: torch.Tensor) -> torch.Tensor:
-        """Sum the cross-entropy of L labels, float32."""
+        """The cross-entropy of each of L labels, float32 [L]."""
         chunks = zip(hidden_LD.split(_ROWS_AT_ONCE), labels_L.split(_ROWS_AT_ONCE), strict=True)
-        sums = [summed_cross_entropy(self.logits(hidden), labels) for hidden, labels in chunks]
-        return torch.stack(sums).sum()
+        return torch.cat([cross_entropy(self.logits(hidden), labels) for hidden, labels in chunks])
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Score the whole vocabulary: [N, D] to [N, V], in the dtype of the weights."""

@@ -1,4 +1,4 @@
-"""What is summed up as the loss: cross-entropy at labelled positions only.
+"""What counts as the loss: cross-entropy at labelled positions only.
 
 T = positions of a pack, D = width of the LLM, L = labels, V = vocabulary.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from llava_trainer.data.sample import IGNORE
 
-__all__ = ["predicting", "summed_cross_entropy"]
+__all__ = ["cross_entropy", "predicting"]
 
 
 def predicting(hidden_TD: torch.Tensor, labels_T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,6 +20,6 @@ def predicting(hidden_TD: torch.Tensor, labels_T: torch.Tensor) -> tuple[torch.T
     return hidden_TD.index_select(0, positions_L), labels_T.index_select(0, positions_L + 1)
 
 
-def summed_cross_entropy(logits_LV: torch.Tensor, labels_L: torch.Tensor) -> torch.Tensor:
-    """Sum over the labels in float32; 0 with a gradient where there is no label."""
-    return functional.cross_entropy(logits_LV.float(), labels_L, reduction="sum")
+def cross_entropy(logits_LV: torch.Tensor, labels_L: torch.Tensor) -> torch.Tensor:
+    """The loss of each label in float32, [L]; its sum has a gradient even where there is no label."""
+    return functional.cross_entropy(logits_LV.float(), labels_L, reduction="none")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 
 from llava_trainer.data.audit import Audit
 from llava_trainer.report.samples import SampleAnswer
 from llava_trainer.tracking.history import HistoryRow
 
 __all__ = [
-    "Curve", "JobStory", "Report", "ScoreLine", "ScoreTable", "SettingGroup", "StageAudit", "StageLine", "Unread",
+    "Curve", "JobStory", "Report", "ScoreLine", "ScoreTable", "SettingGroup", "SourceLoss", "StageAudit", "StageLine",
+    "Unread",
 ]  # fmt: skip
 
 
@@ -27,11 +29,32 @@ class StageLine:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceLoss:
+    """The loss of one source's labels in the steps that had some."""
+
+    name: str
+    num_steps: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """The loss trace of a training stage."""
 
     stage: str
     rows: tuple[HistoryRow, ...]
+
+    @property
+    def sources(self) -> tuple[SourceLoss, ...]:
+        """How each source fared, where there are several: its mean loss over the first and last tenth of its steps."""
+        names = dict.fromkeys(name for row in self.rows for name in row.by_source)
+        return tuple(self._source(name) for name in names)
+
+    def _source(self, name: str) -> SourceLoss:
+        losses = [row.by_source[name] for row in self.rows if name in row.by_source]
+        tenth = max(1, len(losses) // 10)
+        return SourceLoss(name, len(losses), fmean(losses[:tenth]), fmean(losses[-tenth:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +22,13 @@ from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.audit import Audit, Source
 from llava_trainer.data.images import ImageSettings
-from llava_trainer.data.layout import Part, PublishedSet, published_set
+from llava_trainer.data.layout import find_published
 from llava_trainer.data.prepared import NothingToTrainOn, PreparedSet, prepare_set
 from llava_trainer.data.sample import Wording
 from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
-from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput
+from llava_trainer.errors import BadData, InvalidSpec, LlavaError
 from llava_trainer.model.preflight import check_llm, check_tower
 from llava_trainer.scoring.benchmark import read_benchmark
 from llava_trainer.storage import Storage, materialise, open_storage
@@ -182,8 +183,10 @@ def _find_sources(wanted: PreparedSetConfig, server: StorageTarget) -> list[Sour
 
 
 def _source(field: str, source: DataSource, *, stage: Stage, server: StorageTarget) -> Source:
-    if source.layout is not None:
-        return _published(field, source, published_set(source.layout, stage), server=server)
+    if source.layout is not None and source.root is not None:
+        with _naming(f"{field}.root"):
+            found = find_published(source.layout, stage, root=source.root, fetch=partial(materialise, server=server))
+        return replace(found, weight=source.weight)
     assert source.annotations is not None, f"{field}: neither annotations nor layout"
     images = _found(source.images, f"{field}.images", server=server) if source.images else None
     annotations = _found(source.annotations, f"{field}.annotations", server=server)
@@ -191,23 +194,6 @@ def _source(field: str, source: DataSource, *, stage: Stage, server: StorageTarg
         raise BadData(f"{field}.annotations: {annotations} is a folder; give the annotation file itself.")
     if images is not None and not images.is_dir():
         raise BadData(f"{field}.images: {images} is no folder; give the one that image paths start from.")
-    return Source(annotations, images, source.weight)
-
-
-def _published(field: str, source: DataSource, wanted: PublishedSet, *, server: StorageTarget) -> Source:
-    """Find a published set below the source's root, of which nothing else is copied; MissingInput names archives."""
-    root = (source.root or "").rstrip("/")
-
-    def found(part: Part, path: str) -> Path:
-        try:
-            return materialise(f"{root}/{path}", server)
-        except MissingInput as error:
-            raise part.absent(root) from error
-
-    with _naming(f"{field}.root"):
-        annotations = found(wanted.annotations, wanted.annotations.path)
-        images = found(wanted.folders[0], wanted.images)
-        wanted.require_folders(images, root=root)
     return Source(annotations, images, source.weight)
 
 

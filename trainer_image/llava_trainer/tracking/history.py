@@ -6,6 +6,7 @@ A resumed attempt keeps the lines up to its checkpoint and writes the later ones
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -16,7 +17,10 @@ __all__ = ["History", "HistoryRow", "read_history"]
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One optimizer step, counted from 1; `loss` is the mean over `num_labels`, `seconds` its wall time."""
+    """One optimizer step, counted from 1; `loss` is the mean over `num_labels`, `seconds` its wall time.
+
+    by_source: the mean over the labels of each source that the step had; empty for a single source.
+    """
 
     step: int
     loss: float
@@ -24,6 +28,12 @@ class HistoryRow:
     grad_norm: float
     num_labels: int
     seconds: float
+    by_source: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line; a single source leaves `by_source` out."""
+        value = asdict(self)
+        return json.dumps(value if self.by_source else {key: value[key] for key in value if key != "by_source"})
 
 
 @dataclass
@@ -46,7 +56,7 @@ class History:
 
     def flush(self) -> None:
         """Write the whole trace."""
-        self.storage.write(_path(self.stage), "".join(f"{json.dumps(asdict(row))}\n" for row in self.rows).encode())
+        self.storage.write(_path(self.stage), "".join(f"{row.to_json()}\n" for row in self.rows).encode())
 
 
 def read_history(storage: Storage, stage: str) -> list[HistoryRow]:

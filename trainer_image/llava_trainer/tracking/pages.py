@@ -85,6 +85,10 @@ def _metric_lines(progress: Progress, job: JobRef) -> Iterator[str]:
     for name, (text, read) in _GAUGES.items():
         if (value := read(progress)) is not None:
             yield f"# HELP {name} {text}\n# TYPE {name} gauge\n{name}{{{labels}}} {float(value)!r}\n"
+    if progress.source_losses:
+        yield "# HELP llava_source_loss Latest training loss of each source.\n# TYPE llava_source_loss gauge\n"
+    for source, loss in progress.source_losses.items():
+        yield f'llava_source_loss{{{labels},source="{_escaped(source)}"}} {float(loss)!r}\n'
 
 
 def _escaped(value: str) -> str:

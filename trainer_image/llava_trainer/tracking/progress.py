@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ class Measured:
     learning_rate: float | None = None
     grad_norm: float | None = None
     samples_per_second: float | None = None
+    source_losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,6 +70,7 @@ class ProgressWriter:
             learning_rate=measured.learning_rate,
             grad_norm=measured.grad_norm,
             samples_per_second=measured.samples_per_second,
+            source_losses=dict(measured.source_losses),
             eta_seconds=self._eta_s(now, step, total_steps),
             checkpoint=self._checkpoint,
             time=datetime.now(UTC),
