@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from llava_trainer.data.audit import Audit, Examined, Seen, Source, Tally, examine, images_of, source_names
 from llava_trainer.data.conversation import Oddity, normalise
@@ -23,6 +24,8 @@ from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, To
 from llava_trainer.errors import BadData
 
 __all__ = ["NothingToTrainOn", "PreparedSet", "prepare_set"]
+
+_FILES_AT_ONCE: Final = 4096
 
 
 class NothingToTrainOn(BadData):
@@ -122,17 +125,20 @@ def _walk(rows: Iterable[Examined], wording: Wording, *, gallery: _Gallery, toke
 
 @dataclass(frozen=True)
 class _Survey:
-    """What the inputs are, without reading an image: `images` and `annotations` name them, `keys` maps path to key."""
+    """What the inputs are, without reading an image: `images` and `annotations` name them, `keys` maps path to key.
+
+    Paths are strings here: half a million Path objects take a gigabyte.
+    """
 
     num_rows: int
     images: str
     annotations: str
-    keys: dict[Path, str]
+    keys: dict[str, str]
 
 
 def _take_survey(sources: Sequence[Source]) -> _Survey:
     roots = list(dict.fromkeys(source.images for source in sources))
-    named: dict[Path, tuple[int, str]] = {}  # two folders may hold files alike in name, size and time
+    named: dict[str, tuple[int, str]] = {}  # two folders may hold files alike in name, size and time
     annotations = []
     num_rows = 0
     for source, name in zip(sources, source_names(sources), strict=True):
@@ -141,19 +147,24 @@ def _take_survey(sources: Sequence[Source]) -> _Survey:
             finding = record if isinstance(record, BadRow) else normalise(record)
             if source.images:
                 root = roots.index(source.images)
-                named.update((source.images / image, (root, image)) for image in images_of(finding))
+                named.update((str(source.images / image), (root, image)) for image in images_of(finding))
         with source.annotations.open("rb") as file:
             annotations.append([name, source.weight, hashlib.file_digest(file, "sha256").hexdigest()])
-    # Many at once: a network file system answers each in its own time.
-    with ThreadPoolExecutor(16, thread_name_prefix="stat") as pool:
-        facts = pool.map(lambda path: _facts(path, named[path]), named)
-        keys = dict(zip(named, facts, strict=True))
+    keys = dict(_keys(named))
     return _Survey(num_rows, _digest(sorted(set(keys.values()))), _digest(annotations), keys)
 
 
-def _facts(path: Path, name: tuple[int, str]) -> str:
+def _keys(named: Mapping[str, tuple[int, str]]) -> Iterator[tuple[str, str]]:
+    """Look at many files at once, each of which a network file system tells of in its own time."""
+    paths = iter(named)
+    with ThreadPoolExecutor(16, thread_name_prefix="stat") as pool:
+        while some := list(islice(paths, _FILES_AT_ONCE)):
+            yield from zip(some, pool.map(lambda path: _facts(path, named[path]), some), strict=True)
+
+
+def _facts(path: str, name: tuple[int, str]) -> str:
     try:
-        stat = find_image(path).stat()
+        stat = find_image(Path(path)).stat()
     except OSError:
         return _digest([name, "absent"])[:32]
     return _digest([name, stat.st_size, stat.st_mtime_ns])[:32]
@@ -178,7 +189,7 @@ class _Gallery:
 
     def keys(self, source: Source, images: Sequence[str]) -> tuple[str, ...]:
         root = source.images
-        return () if root is None else tuple(self._survey.keys[root / image] for image in images)
+        return () if root is None else tuple(self._survey.keys[str(root / image)] for image in images)
 
     def finish(self) -> None:
         if self._writer is not None:
@@ -191,11 +202,11 @@ class _Gallery:
         except BadImage as bad:
             seen = Seen(bad=(bad.reason, bad.detail))
         if seen.bad or seen.oddities:
-            self._remarks[self._survey.keys[path]] = [seen.bad, seen.oddities]
+            self._remarks[self._survey.keys[str(path)]] = [seen.bad, seen.oddities]
         return seen
 
     def _recall(self, path: Path) -> Seen:
-        bad, oddities = self._remarks.get(self._survey.keys[path], (None, ()))
+        bad, oddities = self._remarks.get(self._survey.keys[str(path)], (None, ()))
         return Seen((Reason(bad[0]), bad[1]) if bad else None, tuple(map(Oddity, oddities)))
 
 
