@@ -57,10 +57,12 @@ def normalise(record: Record) -> Conversation | BadRow:
     turns = record.turns[first:]
     exchanges: list[Exchange] = []
     waiting: list[str] = []
-    joined_tokens = False
+    joined_tokens, most_tokens, several = False, 0, len(record.images) > 1
     for turn in turns:
         if turn.role is Role.HUMAN:
-            waiting.append(_place_token(turn.value, several=len(record.images) > 1))
+            num_tokens = turn.value.count(IMAGE_TOKEN)
+            most_tokens = max(most_tokens, num_tokens)
+            waiting.append(_place_tokens(turn.value, num_tokens, several=several) if num_tokens else turn.value)
             continue
         joined_tokens |= len(waiting) > 1 and sum(IMAGE_TOKEN in value for value in waiting) > 1
         exchanges.append(Exchange("".join(waiting), turn.value))
@@ -68,8 +70,7 @@ def normalise(record: Record) -> Conversation | BadRow:
     odd = {
         Oddity.LEADING_GPT: first > 0 and bool(turns),
         Oddity.TRAILING_HUMAN: bool(waiting),
-        Oddity.SEVERAL_TOKENS: len(record.images) == 1
-        and any(turn.value.count(IMAGE_TOKEN) > 1 for turn in turns if turn.role is Role.HUMAN),
+        Oddity.SEVERAL_TOKENS: len(record.images) == 1 and most_tokens > 1,
     }
     conversation = Conversation(
         record.source,
@@ -83,10 +84,7 @@ def normalise(record: Record) -> Conversation | BadRow:
     return conversation if wrong is None else BadRow(record.source, record.row, record.id, *wrong)
 
 
-def _place_token(value: str, *, several: bool) -> str:
-    num_tokens = value.count(IMAGE_TOKEN)
-    if num_tokens == 0:
-        return value
+def _place_tokens(value: str, num_tokens: int, *, several: bool) -> str:
     if several and num_tokens > 1:
         return value.strip()  # with several images their places in the text carry meaning
     rest = value.replace(IMAGE_TOKEN, "").strip()

@@ -105,9 +105,8 @@ def _curves(sources: _Sources) -> Iterator[Curve]:
 def _curve(storage: Storage, stage: str) -> Curve | None:
     rows = tuple(read_history(storage, stage))
     for row in rows:
-        math.fsum(
-            (row.step, row.loss, row.seconds, row.num_labels, *row.by_source.values())
-        )  # TypeError for what is no number
+        # TypeError for what is no number.
+        math.fsum((row.step, row.loss, row.seconds, row.num_labels, *row.by_source.values()))
     return Curve(stage, rows) if rows else None
 
 
