@@ -11,7 +11,7 @@ from llava_operator.errors import DirectoryBusy, NoSpace, StateUnreadable, Unsup
 from llava_operator.local_folder import locked_folder, prepare_folder, write_whole
 from llava_operator.local_resources import open_job
 from llava_operator.local_spec import job_folder, local_path, localised
-from support.jobs import spec
+from support.jobs import TRAINING, spec
 
 
 def test_too_little_space_is_said_before_anything_starts(tmp_path: Path) -> None:
@@ -69,6 +69,14 @@ def test_relative_paths_start_at_the_yaml(tmp_path: Path, uri: str, want: str) -
     found = localised(spec(evaluate=benchmarks), base=base, folder=None).evaluate
     assert found is not None
     assert unquote(found.benchmarks[0].uri) == want.format(base=base.as_posix(), parent=tmp_path.as_posix())
+
+
+def test_published_data_start_at_the_yaml(tmp_path: Path) -> None:
+    training = {**TRAINING, "data": [{"layout": "llava-v1.5", "root": "data"}]}
+    found = localised(spec(pretrain=training), base=tmp_path, folder=None).pretrain
+    assert found is not None
+    assert found.data is not None
+    assert found.data[0].root == (tmp_path / "data").as_uri()
 
 
 def test_dir_takes_the_place_of_the_storage(tmp_path: Path) -> None:
