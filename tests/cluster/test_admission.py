@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from llava_contract.run import JobKind, Stage
 from llava_contract.v1alpha1.status import JobStatus, StageStatus
 from llava_operator.backends.base import Attempt
-from llava_operator.backends.pod_admission import admit_pods
+from llava_operator.backends.pod_admission import Approvals, admit_pods
 from llava_operator.backends.rendering import PodSettings
 from llava_operator.core.job import Key
 from llava_operator.core.plan import plan_job
@@ -39,7 +40,8 @@ def judge(client: Any, namespace: str) -> Judge:
         plan, key = plan_job(built), Key(JobKind.TRAIN, namespace, "demo")
         named = replace(built, key=key, status=JobStatus(stages=[StageStatus(name=Stage.PREPARE, attempt=1)]))
         first = Attempt("demo-prepare-1", plan.stages[0], run_config(named, plan.stages[0]))
-        admit_pods(first, plan, cluster=kube.connect(), settings=PodSettings(image="i"))
+        approvals = Approvals(time.monotonic)
+        admit_pods(first, plan, cluster=kube.connect(), settings=PodSettings(image="i"), approvals=approvals)
 
     return ask
 
