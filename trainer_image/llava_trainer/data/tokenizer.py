@@ -1,4 +1,4 @@
-"""How a folder's tokenizer.json is read without transformers, with the same ids as its PreTrainedTokenizerFast.
+"""How a folder's tokenizer is read without transformers, with the same ids as its PreTrainedTokenizerFast.
 
 transformers' AutoTokenizer rebuilds some tokenizers and gives other ids for text that starts with a space; the file
 as it was saved is the truth here.
@@ -16,11 +16,12 @@ from typing import Any, Final
 import tokenizers
 import tokenizers.decoders
 
-from llava_trainer.errors import BadData, MissingInput
+from llava_trainer.errors import BadData
+from llava_trainer.formats.backend import TOKENIZER_FILES, read_backend
 
 __all__ = ["Tokenizer"]
 
-_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_BESIDE: Final = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _NAMED: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _FLAGS: Final = ("lstrip", "rstrip", "single_word", "normalized")
 
@@ -29,18 +30,13 @@ class Tokenizer:
     """Text to ids and back. `name` says where it came from; `*_id` are None where the tokenizer has no such token."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Read a folder; MissingInput without tokenizer.json, BadData when a file of it cannot be read."""
+        """Read a folder; MissingInput without a tokenizer, BadData when a file of it cannot be read."""
         self.folder = Path(folder)
         self.name = str(folder)
-        if not (self.folder / "tokenizer.json").is_file():
-            raise MissingInput(f"{folder}: holds no tokenizer.json; give the folder of an LLM with a fast tokenizer.")
-        try:
-            self._backend = tokenizers.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception
-            raise BadData(f"{folder}: tokenizer.json cannot be read ({error}); save the tokenizer again.") from error
+        self._config = {**self._json("special_tokens_map.json"), **self._json("tokenizer_config.json")}
+        self._backend = read_backend(self.folder, self._config)
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._config = {**self._json("special_tokens_map.json"), **self._json("tokenizer_config.json")}
         self._add_tokens()
         self._encode_constant = lru_cache(maxsize=64)(self.encode)
 
@@ -67,7 +63,8 @@ class Tokenizer:
     def digest(self) -> str:
         """SHA-256 of the tokenizer's files: equal digests mean equal ids."""
         whole = hashlib.sha256()
-        for name in _FILES:
+        read = next(name for name in TOKENIZER_FILES if (self.folder / name).is_file())
+        for name in (read, *_BESIDE):
             path = self.folder / name
             content = path.read_bytes() if path.is_file() else b""
             whole.update(f"{name} {len(content)}\n".encode() + content)

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from llava_contract.families import LLMS
 from llava_contract.run import TrainTask
 from llava_contract.v1alpha1.training import TuningMode, TuningSpec
-from llava_trainer.errors import InvalidSpec, WeightsMismatch
+from llava_trainer.errors import InvalidSpec, Unsupported, WeightsMismatch
 from llava_trainer.model.adapters import add_adapters
 from llava_trainer.model.llava import Llava
 from llava_trainer.model.llm import Llm, load_llm
@@ -68,8 +69,18 @@ def _tune_llm(llm: Llm, spec: TuningSpec) -> None:
     if spec.mode in (TuningMode.LORA, TuningMode.QLORA):
         linears = {name: part for name, part in llm.model.named_modules() if isinstance(part, nn.Linear)}
         if spec.mode is TuningMode.QLORA:
+            _require_linear_experts(llm)
             round_to_nf4(list(linears.values()))
         _adapt(llm.model, list(linears), spec, part="llm")
+
+
+def _require_linear_experts(llm: Llm) -> None:
+    family = LLMS[llm.config.model_type]
+    if family.fuses_experts:
+        raise Unsupported(
+            f"llm.mode: qlora: the experts of {family.models}, nearly all of it, are no linear layers that 4 bits "
+            "could hold; choose lora (of its attention), full or frozen."
+        )
 
 
 def _tune_tower(tower: VisionTower, spec: TuningSpec) -> None:

@@ -12,13 +12,13 @@ from typing import Any, Final
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from llava_trainer.errors import Unsupported
+from llava_trainer.formats.huggingface.keys import COMPUTED
+from llava_trainer.formats.llm.folder import open_llm
 from llava_trainer.model import attention
 from llava_trainer.model.loss import summed_cross_entropy
-from llava_trainer.model.preflight import FAMILIES
-from llava_trainer.model.pretrained import load_pretrained, read_config
+from llava_trainer.model.pretrained import Stored, load_pretrained, read_config
 
 __all__ = ["Head", "Llm", "load_llm"]
 
@@ -92,8 +92,13 @@ class Llm(nn.Module):
 
 
 def load_llm(folder: Path, *, dtype: torch.dtype) -> Llm:
-    """Read the folder of an LLM; MissingInput, Unsupported or WeightsMismatch when it is none that we train."""
-    config = read_config(folder)
-    if config.model_type not in FAMILIES:
-        raise Unsupported(f"{folder}: an LLM of type {config.model_type}; use one of {', '.join(FAMILIES)}.")
-    return Llm(load_pretrained(AutoModelForCausalLM, folder, config=config, dtype=dtype))
+    """Read the folder of an LLM, whatever its layout.
+
+    MissingInput, BadData, Unsupported or WeightsMismatch when it is none that we train.
+    """
+    opened = open_llm(folder)
+    if opened.is_converted:
+        config = AutoConfig.for_model(**opened.config)
+        stored = Stored(folder, {name: tensor for name, tensor in opened.stream() if not name.endswith(COMPUTED)})
+        return Llm(load_pretrained(AutoModelForCausalLM, stored, config=config, dtype=dtype))
+    return Llm(load_pretrained(AutoModelForCausalLM, folder, config=read_config(folder), dtype=dtype))

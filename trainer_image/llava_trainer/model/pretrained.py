@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers.utils import logging
 
 from llava_trainer.errors import BadData, MissingInput, WeightsMismatch
 
-__all__ = ["Stored", "load_pretrained", "name_some", "read_config"]
+__all__ = ["Stored", "load_pretrained", "name_some", "read_config", "require_numbers"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def load_pretrained(
     """Build `cls` from a folder's weights, or from tensors that were read from one.
 
     Keys that begin like one of `not_ours` may be left over. MissingInput without weights, WeightsMismatch naming keys
-    that are missing, left over or of another shape.
+    that are missing, left over or of another shape, BadData for weights that are no numbers.
     """
     folder, tensors = (source.folder, source.tensors) if isinstance(source, Stored) else (source, None)
     logging.set_verbosity_error()  # keys that do not fit become our error below
@@ -65,7 +66,15 @@ def load_pretrained(
             f"{folder}: {len(wrong)} keys do not fit {cls.__name__} ({name_some(wrong)}); "
             "use the weights of this model."
         )
+    require_numbers(folder, model.named_parameters())
     return model
+
+
+def require_numbers(source: object, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Refuse weights with NaN or infinity, which a whole training would only carry on: BadData names the first."""
+    for name, tensor in tensors:
+        if not torch.isfinite(tensor.detach().sum(dtype=torch.float32)):  # one value that is no number spoils the sum
+            raise BadData(f"{source}: {name} holds NaN or infinity; give weights that were saved whole.")
 
 
 def name_some(keys: list[str], limit: int = 3) -> str:

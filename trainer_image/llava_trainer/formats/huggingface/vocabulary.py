@@ -14,7 +14,7 @@ from typing import Any, Final
 import tokenizers
 import torch
 
-from llava_trainer.errors import MissingInput
+from llava_trainer.formats.backend import read_backend
 from llava_trainer.formats.huggingface.keys import EMBEDDING, HEAD
 
 __all__ = ["IMAGE_TOKEN", "PAD_TOKEN", "Vocabulary", "grow", "write_tokenizer"]
@@ -96,11 +96,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_backend(folder: Path, config: dict[str, Any]) -> tokenizers.Tokenizer:
-    """Read tokenizer.json and add, in the order of their ids, the tokens that only its configuration lists."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise MissingInput(f"{folder}: holds no tokenizer.json; give the folder of an LLM with a fast tokenizer.")
-    backend = tokenizers.Tokenizer.from_file(str(file))
+    """Read the tokenizer and add, in the order of their ids, the tokens that only its configuration lists."""
+    backend = read_backend(folder, config)
     for _, entry in sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0])):
         if backend.token_to_id(entry["content"]) is None:
             backend.add_tokens([tokenizers.AddedToken(**entry)])
