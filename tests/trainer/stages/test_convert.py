@@ -29,6 +29,7 @@ from support.tiny_model import (
     random_row,
     train_task,
     write_llm,
+    write_tower,
 )
 from support.trained import TrainedJob, trained_job
 
@@ -72,6 +73,14 @@ def test_transformers_runs_the_model_that_was_trained(tuning: str, tmp_path: Pat
 @pytest.mark.parametrize("family", [family for family in LLMS if family != "llama"])
 def test_every_family_is_exported(family: str, tmp_path: Path) -> None:
     job = trained_job(tmp_path, train_task(lora()), family)
+    job.convert()
+    torch.testing.assert_close(transformers_logits(job.export)[:, :VOCABULARY], our_logits(job), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tuning", [lora(), full()], ids=["lora", "full"])
+def test_a_siglip_is_exported(tuning, tmp_path: Path) -> None:
+    write_tower(tmp_path / "tower", "siglip")
+    job = trained_job(tmp_path, train_task(lora(), tuning))
     job.convert()
     torch.testing.assert_close(transformers_logits(job.export)[:, :VOCABULARY], our_logits(job), rtol=1e-5, atol=1e-5)
 

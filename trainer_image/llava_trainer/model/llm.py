@@ -12,7 +12,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from llava_trainer.formats.huggingface.keys import COMPUTED
 from llava_trainer.formats.llm.folder import open_llm
@@ -98,7 +99,7 @@ def load_llm(folder: Path, *, dtype: torch.dtype) -> Llm:
     """
     opened = open_llm(folder)
     if opened.is_converted:
-        config = AutoConfig.for_model(**opened.config)
+        config = read_config(folder, settings=opened.config)
         stored = Stored(folder, {name: tensor for name, tensor in opened.stream() if not name.endswith(COMPUTED)})
-        return Llm(load_pretrained(AutoModelForCausalLM, stored, config=config, dtype=dtype))
+        return Llm(load_pretrained(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], stored, config=config, dtype=dtype))
     return Llm(load_pretrained(AutoModelForCausalLM, folder, config=read_config(folder), dtype=dtype))

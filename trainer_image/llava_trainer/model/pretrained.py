@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging
 
@@ -24,16 +25,20 @@ class Stored:
     tensors: dict[str, torch.Tensor]
 
 
-def read_config(folder: Path) -> PretrainedConfig:
-    """Read config.json without running any code of the folder; MissingInput or BadData when that fails."""
+def read_config(folder: Path, *, settings: dict[str, Any] | None = None) -> PretrainedConfig:
+    """Read config.json without running any code of the folder; MissingInput or BadData when that fails.
+
+    settings: what to take for its content, where the folder says it in other words.
+    """
     if not (folder / "config.json").is_file():
         raise MissingInput(f"{folder}: holds no config.json; give a folder in Hugging Face's layout.")
     try:
+        if settings is not None:
+            return AutoConfig.for_model(**settings)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
-        raise BadData(
-            f"{folder / 'config.json'}: cannot be used ({error}); give a model of a supported type."
-        ) from error
+    except (ValueError, KeyError, OSError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise BadData(f"{folder / 'config.json'}: cannot be used ({reason}); fetch the model again.") from error
 
 
 def load_pretrained(

@@ -17,10 +17,7 @@ __all__ = ["to_stored"]
 
 def to_stored(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     """Name one of a running model's tensors as its files do, and take fused experts apart; others stay as they are."""
-    layer, found, part = name.partition(".mlp.")
-    if not found:
-        yield name, tensor
-        return
+    layer, _, part = name.partition(".mlp.")
     stored = f"{layer}.block_sparse_moe."
     match part:
         case "experts.gate_up_proj":
@@ -31,5 +28,7 @@ def to_stored(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tens
         case "experts.down_proj":
             for expert, down_DF in enumerate(tensor):
                 yield f"{stored}experts.{expert}.w2.weight", down_DF
+        case "gate.weight":
+            yield f"{stored}gate.weight", tensor
         case _:
-            yield stored + part, tensor
+            yield name, tensor
