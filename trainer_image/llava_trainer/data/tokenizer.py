@@ -7,7 +7,6 @@ as it was saved is the truth here.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, Final
 import tokenizers
 import tokenizers.decoders
 
-from llava_trainer.errors import BadData
-from llava_trainer.formats.backend import TOKENIZER_FILES, read_backend
+from llava_trainer.formats.backend import TOKENIZER_FILES, read_backend, read_settings
 
 __all__ = ["Tokenizer"]
 
@@ -33,7 +31,7 @@ class Tokenizer:
         """Read a folder; MissingInput without a tokenizer, BadData when a file of it cannot be read."""
         self.folder = Path(folder)
         self.name = str(folder)
-        self._config = {**self._json("special_tokens_map.json"), **self._json("tokenizer_config.json")}
+        self._config = read_settings(self.folder)
         self._backend = read_backend(self.folder, self._config)
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -99,18 +97,6 @@ class Tokenizer:
     def _named_id(self, name: str) -> int | None:
         content = _content(self._config.get(name))
         return None if content is None else self.token_id(content)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        if not path.is_file():
-            return {}
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadData(f"{path}: not valid JSON ({error}); save the tokenizer again.") from error
-        if not isinstance(value, dict):
-            raise BadData(f"{path}: not a JSON object; save the tokenizer again.")
-        return value
 
     def _add_tokens(self) -> None:
         """Add what the configuration lists and tokenizer.json lacks, in the order of ids, as transformers does."""

@@ -1,7 +1,11 @@
-"""Which tokenizer an LLM's folder holds: tokenizer.json as it was saved, else its tokenizer.model built into one."""
+"""Which tokenizer an LLM's folder holds, and what the files beside it say of it.
+
+tokenizer.json is taken as it was saved; where there is none, tokenizer.model is built into one.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +15,14 @@ import tokenizers
 from llava_trainer.errors import BadData, MissingInput
 from llava_trainer.formats.sentencepiece import SentencePieces, read_sentencepieces
 
-__all__ = ["TOKENIZER_FILES", "read_backend"]
+__all__ = ["TOKENIZER_FILES", "read_backend", "read_settings"]
 
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model")
 """What a tokenizer is read from, the first that is there."""
+
+_SETTINGS: Final = ("special_tokens_map.json", "tokenizer_config.json")
+# What the classes for SentencePiece models call their special tokens, where their folders do not say.
+_USUAL_NAMES: Final = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 # InternLM2 kept pieces free, and its chat models speak them under these names.
 _KEPT_FREE: Final = "[UNUSED_TOKEN_{}]"
@@ -28,8 +36,22 @@ _INTERNLM2_NAMES: Final = {
 }
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read what tokenizer_config.json and special_tokens_map.json say; BadData when they cannot be read."""
+    settings: dict[str, Any] = {} if (folder / TOKENIZER_FILES[0]).is_file() else dict(_USUAL_NAMES)
+    for path in (folder / name for name in _SETTINGS if (folder / name).is_file()):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadData(f"{path}: not valid JSON ({error}); save the tokenizer again.") from error
+        if not isinstance(value, dict):
+            raise BadData(f"{path}: not a JSON object; save the tokenizer again.")
+        settings |= value
+    return settings
+
+
 def read_backend(folder: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    """Read a folder's tokenizer; `settings`: what its tokenizer_config.json says.
+    """Read a folder's tokenizer; `settings`: what `read_settings` gives.
 
     MissingInput without one, BadData when it cannot be read, Unsupported for a SentencePiece model that is not BPE.
     """

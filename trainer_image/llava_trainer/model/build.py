@@ -15,7 +15,7 @@ from llava_trainer.errors import InvalidSpec, Unsupported, WeightsMismatch
 from llava_trainer.model.adapters import add_adapters
 from llava_trainer.model.llava import Llava
 from llava_trainer.model.llm import Llm, load_llm
-from llava_trainer.model.pretrained import name_some
+from llava_trainer.model.pretrained import name_some, require_numbers
 from llava_trainer.model.projector import Projector
 from llava_trainer.model.quantise import round_to_nf4
 from llava_trainer.model.vision import TOWER_LINEARS, VisionTower, load_tower
@@ -47,18 +47,23 @@ def load_trained(model: Llava, tensors: Mapping[str, torch.Tensor], *, only: str
     """Copy trained tensors into the model's trainable parameters of the same names.
 
     only: look at names that begin so (`projector.`) and leave the others. WeightsMismatch when a name or a shape has no
-    counterpart, on either side.
+    counterpart, on either side; BadData when a tensor holds NaN.
     """
     prefix = only or ""
     given = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     wanted = {name: parameter for name, parameter in model.trainable().items() if name.startswith(prefix)}
     wrong = sorted(given.keys() ^ wanted.keys())
-    wrong += [name for name in given.keys() & wanted.keys() if given[name].shape != wanted[name].shape]
+    wrong += [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(parameter.shape)}"
+        for name, parameter in wanted.items()
+        if name in given and given[name].shape != parameter.shape
+    ]
     if wrong:
         raise WeightsMismatch(
             f"{len(wrong)} trained tensors and parameters do not match ({name_some(wrong)}); use a checkpoint of "
             "the same model and tuning."
         )
+    require_numbers("trained weights", given.items())
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(given[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llava_contract.families import LLMS, TowerFamily, tower_family
-from llava_trainer.errors import Unsupported
+from llava_trainer.errors import BadData, Unsupported
 from llava_trainer.formats.huggingface.vocabulary import IMAGE_TOKEN, Vocabulary
 from llava_trainer.formats.llm.config import read_json, read_llm_config
 
@@ -40,8 +40,7 @@ class Configs:
 
     def write(self, folder: Path, *, vocabulary: Vocabulary, feature_layer: int, dtype: str) -> None:
         """Write config.json, generation_config.json, preprocessor_config.json and processor_config.json."""
-        bos_id = self._bos_id(vocabulary)
-        ids = {"bos_token_id": bos_id, "eos_token_id": list(vocabulary.stop_ids), "pad_token_id": vocabulary.pad_id}
+        ids = self._ids(vocabulary)
         text = _cleaned(self.llm) | _rope(self.llm) | {"torch_dtype": dtype, "vocab_size": vocabulary.size} | ids
         vision = _cleaned(self.vision) | {"model_type": self.tower.vision_type, "torch_dtype": dtype}
         config = {
@@ -83,10 +82,15 @@ class Configs:
     def _patch_size(self) -> int:
         return int(self.vision.get("patch_size", self.tower.patch_size))
 
-    def _bos_id(self, vocabulary: Vocabulary) -> int:
-        """Generation from embeddings needs a BOS id, even where the tokenizer has none and no prompt holds it."""
-        known = (vocabulary.bos_id, self.llm.get("bos_token_id"), *vocabulary.stop_ids)
-        return next((token for token in known if token is not None), vocabulary.pad_id)
+    def _ids(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        """Say what opens, ends and pads a text, as generation asks; never nothing, even where no prompt holds a BOS."""
+        ends = self.llm.get("eos_token_id")
+        stop_ids = [*vocabulary.stop_ids] or (ends if isinstance(ends, list) else [ends])
+        if None in stop_ids or not stop_ids:
+            raise BadData("the LLM names no token that ends an answer; say eos_token in its tokenizer_config.json.")
+        known = (vocabulary.bos_id, self.llm.get("bos_token_id"), *stop_ids)
+        bos_id = next(token for token in known if token is not None)
+        return {"bos_token_id": bos_id, "eos_token_id": stop_ids, "pad_token_id": vocabulary.pad_id}
 
 
 def read_configs(llm_folder: Path, tower_folder: Path) -> Configs:
