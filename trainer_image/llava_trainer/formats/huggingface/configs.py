@@ -85,8 +85,9 @@ class Configs:
     def _ids(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """Say what opens, ends and pads a text, as generation asks; never nothing, even where no prompt holds a BOS."""
         ends = self.llm.get("eos_token_id")
-        stop_ids = [*vocabulary.stop_ids] or (ends if isinstance(ends, list) else [ends])
-        if None in stop_ids or not stop_ids:
+        known_ends = vocabulary.stop_ids or (ends if isinstance(ends, list) else [ends])
+        stop_ids = [token for token in known_ends if token is not None]
+        if not stop_ids:
             raise BadData("the LLM names no token that ends an answer; say eos_token in its tokenizer_config.json.")
         known = (vocabulary.bos_id, self.llm.get("bos_token_id"), *stop_ids)
         bos_id = next(token for token in known if token is not None)

@@ -30,7 +30,7 @@ class LlmFolder:
     @property
     def is_converted(self) -> bool:
         """Whether the running model is of another type than the folder says."""
-        return self.published_as != self.config["model_type"]
+        return bool(self.published_as != self.config["model_type"])
 
     @property
     def num_rows(self) -> int:
