@@ -13,6 +13,7 @@ from llava_trainer.errors import BadData, LlavaError, MissingInput, Unsupported,
 from llava_trainer.model.adapters import fold_trained
 from llava_trainer.model.build import load_trained
 from llava_trainer.model.llm import load_llm
+from llava_trainer.model.pretrained import require_numbers
 from llava_trainer.model.vision import load_tower
 from support.tiny_model import lora, tiny_llava, train_task, write_llm, write_tower
 
@@ -65,6 +66,10 @@ def test_a_bad_tower_is_refused(
     harm(write_tower(tmp_path / "tower", family))
     with pytest.raises(error, match=words):
         load_tower(tmp_path / "tower", feature_layer=-2, dtype=torch.bfloat16)
+
+
+def test_large_weights_of_half_precision_are_numbers() -> None:
+    require_numbers("somewhere", [("weight", torch.full((9, 9), 60_000.0, dtype=torch.float16))])
 
 
 def test_a_projector_for_another_tower_is_refused_with_both_widths(tmp_path: Path) -> None:
