@@ -160,10 +160,12 @@ def write_tower(folder: Path, family: str = "clip") -> Path:
             parameter.data.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder)
     edge = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    crops = {"crop_size": edge, "size": {"shortest_edge": IMAGE_SIZE}, "do_center_crop": True}
     preprocessor = {
-        "image_processor_type": "CLIPImageProcessor", "crop_size": edge, "size": {"shortest_edge": IMAGE_SIZE},
-        "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True,
+        "do_resize": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True,
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 3, "rescale_factor": 1 / 255,
+        "image_processor_type": "CLIPImageProcessor" if family == "clip" else "SiglipImageProcessor",
+        **(crops if family == "clip" else {"size": edge}),
     }  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder
