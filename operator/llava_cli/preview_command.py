@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--annotations", type=Path, required=True, metavar="A.json", help="JSON array or JSONL of rows")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that the rows' image paths start from")
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder of an LLM or of its tokenizer")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with a tokenizer")
     parser.add_argument("--template", required=True, metavar="NAME", help="prompt template, such as vicuna")
     parser.add_argument("--max-length", type=_count, default=1472, metavar="N", help="tokens a row, an image is one")
     parser.add_argument("-n", type=_count, default=10, metavar="N", help="rows to show; 0 shows all")
