@@ -5,7 +5,6 @@ tokenizer.json is taken as it was saved; where there is none, tokenizer.model is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import tokenizers
 
 from llava_trainer.errors import BadData, MissingInput
 from llava_trainer.formats.sentencepiece import SentencePieces, read_sentencepieces
+from llava_trainer.formats.settings_file import read_json
 
 __all__ = ["TOKENIZER_FILES", "read_backend", "read_settings"]
 
@@ -40,13 +40,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Read what tokenizer_config.json and special_tokens_map.json say; BadData when they cannot be read."""
     settings: dict[str, Any] = {} if (folder / TOKENIZER_FILES[0]).is_file() else dict(_USUAL_NAMES)
     for path in (folder / name for name in _SETTINGS if (folder / name).is_file()):
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadData(f"{path}: not valid JSON ({error}); save the tokenizer again.") from error
-        if not isinstance(value, dict):
-            raise BadData(f"{path}: not a JSON object; save the tokenizer again.")
-        settings |= value
+        settings |= read_json(path)
     return settings
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from llava_trainer.formats.huggingface.keys import COMPUTED
 from llava_trainer.formats.llm.folder import open_llm
 from llava_trainer.model import attention
 from llava_trainer.model.loss import summed_cross_entropy
@@ -100,6 +99,6 @@ def load_llm(folder: Path, *, dtype: torch.dtype) -> Llm:
     opened = open_llm(folder)
     if opened.is_converted:
         config = read_config(folder, settings=opened.config)
-        stored = Stored(folder, {name: tensor for name, tensor in opened.stream() if not name.endswith(COMPUTED)})
+        stored = Stored(folder, dict(opened.stream()))
         return Llm(load_pretrained(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], stored, config=config, dtype=dtype))
     return Llm(load_pretrained(AutoModelForCausalLM, folder, config=read_config(folder), dtype=dtype))

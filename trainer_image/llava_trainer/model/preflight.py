@@ -11,7 +11,8 @@ from typing import Final
 
 from llava_contract.families import TOWERS, TowerFamily, tower_family
 from llava_trainer.errors import BadData, InvalidSpec, MissingInput, Unsupported
-from llava_trainer.formats.llm.config import read_json, read_llm_config
+from llava_trainer.formats.llm.config import read_llm_config
+from llava_trainer.formats.settings_file import read_json
 
 __all__ = ["check_llm", "check_tower", "layer_count", "require_tower"]
 

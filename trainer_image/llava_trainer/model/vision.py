@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from llava_trainer.formats.llm.config import read_json
+from llava_trainer.formats.settings_file import read_json
 from llava_trainer.model.preflight import layer_count, require_tower
 from llava_trainer.model.pretrained import load_pretrained, read_config
 

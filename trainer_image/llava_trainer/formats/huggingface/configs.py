@@ -10,7 +10,8 @@ from typing import Any, Final
 from llava_contract.families import LLMS, TowerFamily, tower_family
 from llava_trainer.errors import BadData, Unsupported
 from llava_trainer.formats.huggingface.vocabulary import IMAGE_TOKEN, Vocabulary
-from llava_trainer.formats.llm.config import read_json, read_llm_config
+from llava_trainer.formats.llm.config import read_llm_config
+from llava_trainer.formats.settings_file import read_json
 
 __all__ = ["Configs", "read_configs"]
 

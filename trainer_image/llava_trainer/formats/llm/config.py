@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llava_contract.families import LLMS, LlmFamily
-from llava_trainer.errors import BadData, MissingInput, Unsupported
+from llava_trainer.errors import BadData, Unsupported
 from llava_trainer.formats.llm.internlm import from_internlm, from_internlm2
+from llava_trainer.formats.settings_file import read_json
 
-__all__ = ["family_of", "read_json", "read_llm_config"]
+__all__ = ["family_of", "read_llm_config"]
 
 _CONVERTED = {"internlm": from_internlm, "internlm2": from_internlm2}
 
@@ -34,16 +34,3 @@ def family_of(folder: Path, config: dict[str, Any]) -> LlmFamily:
     if family is None:
         raise Unsupported(f"{folder}: an LLM of type {config.get('model_type')}; use one of {', '.join(LLMS)}.")
     return family
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a file of settings; MissingInput or BadData names it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInput(f"{path.parent} has no {path.name}; give a folder as save_pretrained writes it.") from error
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: cannot be read ({error}); save the model again.") from error
-    if not isinstance(content, dict):
-        raise BadData(f"{path}: is no JSON object; save the model again.")
-    return content
