@@ -19,7 +19,7 @@ DEMO_DIR ?= runs/tiny
 # Lane limits in seconds, killed when exceeded: each is about twice what two cores need.
 LIMIT_FAST := 120
 LIMIT_TRAINER := 900
-LIMIT_MODES := 900
+LIMIT_MODES := 1200
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500
 LIMIT_HELM := 400
@@ -78,8 +78,8 @@ test-base: base ## contract, operator and light commands where torch cannot be i
 test-trainer: init ## the trainer, with torch on the CPU
 	$(TORCH_ENV) timeout $(LIMIT_TRAINER) $(BIN)/pytest -n 2 --dist loadfile -m "not modes" tests/trainer tests/examples
 
-test-modes: init ## every way of tuning with every ZeRO stage and offload, on two ranks
-	$(TORCH_ENV) timeout $(LIMIT_MODES) $(BIN)/pytest tests/trainer/engine/test_modes.py
+test-modes: init ## every way of tuning with every ZeRO stage and offload, and every family, on two ranks
+	$(TORCH_ENV) timeout $(LIMIT_MODES) $(BIN)/pytest tests/trainer/engine/test_modes.py tests/trainer/engine/test_families.py
 
 test-cluster: init examples/tiny/data/.made ## the product on the cluster that KUBECONFIG names, else on one from the kit
 	.ci/with-cluster timeout $(LIMIT_CLUSTER) $(BIN)/pytest -n 3 --dist loadfile tests/cluster

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from llava_contract import modes, recipes
+from llava_contract import families, modes, recipes
 from llava_contract.causes import CAUSES, Cause, Retry
 from llava_contract.conditions import REASONS, TYPES
 from llava_contract.crd import GROUP, RESOURCES, VERSION, Resource, schema_of
@@ -40,6 +40,7 @@ def pages() -> dict[str, str]:
         **resources,
         "conditions.md": _NOTE + _conditions_page(),
         "failures.md": _NOTE + _failures_page(),
+        "models.md": _NOTE + families.page(),
         "modes.md": _NOTE + modes.page(),
         "recipes.md": _NOTE + _recipes_page(),
     }

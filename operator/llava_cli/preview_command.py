@@ -14,7 +14,7 @@ __all__ = ["add_arguments", "execute"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_source_arguments(parser)
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with tokenizer.json")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with a tokenizer")
     parser.add_argument("--template", required=True, metavar="NAME", help="prompt template, such as vicuna")
     parser.add_argument("--max-length", type=_count, default=1472, metavar="N", help="tokens a row, an image is one")
     parser.add_argument("-n", type=_count, default=10, metavar="N", help="rows to show; 0 shows all")

@@ -11,6 +11,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from llava_contract.run import ModelParts, TrainTask
 from llava_contract.v1alpha1.tracking import TrackingSpec
@@ -45,7 +46,15 @@ LLMS: dict[str, Any] = {
     ),
     "qwen2": lambda: transformers.Qwen2Config(**_SIZES),
     "qwen3": lambda: transformers.Qwen3Config(**_SIZES),
+    "internlm2": lambda: transformers.LlamaConfig(
+        **_SIZES,
+        attention_bias=True,
+        rope_theta=1e6,
+        rope_scaling={"rope_type": "dynamic", "factor": 2.0},
+    ),
+    "internlm": lambda: transformers.LlamaConfig(**{**_SIZES, "num_key_value_heads": 4}, attention_bias=True),
     "mistral": lambda: transformers.MistralConfig(**_SIZES, sliding_window=5),
+    "mixtral": lambda: transformers.MixtralConfig(**_SIZES, num_local_experts=3, num_experts_per_tok=2),
     "phi3": lambda: transformers.Phi3Config(**{**_SIZES, "num_key_value_heads": 4}, sliding_window=6),
     "gemma": lambda: transformers.GemmaConfig(**{**_SIZES, "tie_word_embeddings": True}),
     "gemma2": lambda: transformers.Gemma2Config(**{**_SIZES, "tie_word_embeddings": True}, sliding_window=4),
@@ -60,8 +69,52 @@ def write_llm(folder: Path, family: str = "llama") -> Path:
         for parameter in model.parameters():  # larger than the default, so that attention matters
             parameter.data.add_(torch.randn_like(parameter) * 0.08)
     model.save_pretrained(folder)
+    if family in PUBLISHED:
+        PUBLISHED[family](folder)
     write_tokenizer(folder)
     return folder
+
+
+def _as_internlm(folder: Path) -> None:
+    """Make a saved Llama look like an InternLM: the same tensors, other words in its config."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "internlm", "bias": config.pop("attention_bias"), "auto_map": {"AutoConfig": "odd.Code"}}
+    rope = config.pop("rope_parameters")
+    config["rotary"] = {"base": rope["rope_theta"], "type": "dynamic"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _as_internlm2(folder: Path) -> None:
+    """Make a saved Llama look like an InternLM2: queries, keys and values of a group behind one another."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "internlm2", "bias": config.pop("attention_bias"), "auto_map": {"AutoConfig": "odd.Code"}}
+    rope = config.pop("rope_parameters")
+    config |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"type": "dynamic", "factor": rope["factor"]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    llama = load_file(folder / "model.safetensors")
+    tensors = {_internlm2_name(name): tensor for name, tensor in llama.items() if name.split(".")[-2] not in _QKV}
+    for layer in range(config["num_hidden_layers"]):
+        for kind in ("weight", "bias"):
+            parts = [llama[f"model.layers.{layer}.self_attn.{part}.{kind}"] for part in _QKV]
+            groups = [part.unflatten(0, (config["num_key_value_heads"], -1)) for part in parts]
+            tensors[f"model.layers.{layer}.attention.wqkv.{kind}"] = torch.cat(groups, dim=1).flatten(0, 1)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+_QKV = ("q_proj", "k_proj", "v_proj")
+_INTERNLM2_WORDS = {
+    "embed_tokens": "tok_embeddings", "lm_head": "output", "self_attn": "attention", "o_proj": "wo",
+    "mlp": "feed_forward", "gate_proj": "w1", "down_proj": "w2", "up_proj": "w3", "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "ffn_norm",
+}  # fmt: skip
+
+
+def _internlm2_name(name: str) -> str:
+    return ".".join(_INTERNLM2_WORDS.get(word, word) for word in name.split("."))
+
+
+PUBLISHED = {"internlm": _as_internlm, "internlm2": _as_internlm2}
+"""Families whose folders are laid out otherwise than the model that runs them."""
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -83,9 +136,16 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def write_tower(folder: Path) -> Path:
-    """Save a random CLIP vision tower of three layers with its image processor."""
-    config = transformers.CLIPVisionConfig(
+TOWERS: dict[str, Any] = {
+    "clip": (transformers.CLIPVisionModel, transformers.CLIPVisionConfig),
+    "siglip": (transformers.SiglipVisionModel, transformers.SiglipVisionConfig),
+}
+
+
+def write_tower(folder: Path, family: str = "clip") -> Path:
+    """Save a random vision tower of three layers with an image processor."""
+    model_class, config_class = TOWERS[family]
+    config = config_class(
         hidden_size=24,
         intermediate_size=32,
         num_hidden_layers=3,
@@ -95,15 +155,17 @@ def write_tower(folder: Path) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        model = transformers.CLIPVisionModel(config)
+        model = model_class(config)
         for parameter in model.parameters():
             parameter.data.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder)
     edge = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    crops = {"crop_size": edge, "size": {"shortest_edge": IMAGE_SIZE}, "do_center_crop": True}
     preprocessor = {
-        "image_processor_type": "CLIPImageProcessor", "crop_size": edge, "size": {"shortest_edge": IMAGE_SIZE},
-        "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True,
+        "do_resize": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True,
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 3, "rescale_factor": 1 / 255,
+        "image_processor_type": "CLIPImageProcessor" if family == "clip" else "SiglipImageProcessor",
+        **(crops if family == "clip" else {"size": edge}),
     }  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder

@@ -56,12 +56,17 @@ def run_config(storage: Path, stage: Stage, task: Any) -> RunConfig:
 
 
 def trained_job(folder: Path, task: TrainTask, family: str = "llama") -> TrainedJob:
-    """Build a model, move everything trainable at random and save it as a checkpoint."""
+    """Build a model, move everything trainable at random and end its training there."""
     model = tiny_llava(folder, family, task=task)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.trainable().values():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return ended_job(folder, model, task, family)
+
+
+def ended_job(folder: Path, model: Llava, task: TrainTask, family: str = "llama") -> TrainedJob:
+    """Save a model whose parts lie below `folder` as a checkpoint."""
     parts = task.model.model_copy(update={"llm": str(folder / family), "vision_tower": str(folder / "tower")})
     convert_task = ConvertTask(
         model=parts, checkpoints=[save(folder / "job", model)], llm=task.llm, vision_tower=task.vision_tower,

@@ -168,3 +168,29 @@ def test_only_what_changes_the_stored_pixels_changes_the_digest(tmp_path: Path) 
     plain = settings_from(tmp_path, pad=False)
     assert plain.digest == settings_from(tmp_path, pad=False, image_mean=[0.5, 0.5, 0.5]).digest
     assert plain.digest != settings_from(tmp_path, pad=True).digest
+
+
+SIGLIP = {
+    "image_processor_type": "SiglipImageProcessor", "do_resize": True, "size": {"height": 16, "width": 16},
+    "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+    "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(40, 30), (16, 16), (9, 50)])
+def test_a_siglip_processor_gives_the_pixels_of_transformers(size: tuple[int, int], tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(SIGLIP))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    settings = ImageSettings.from_folder(tmp_path, pad_to_square=False)
+    theirs = transformers.SiglipImageProcessorPil.from_pretrained(tmp_path)(image, return_tensors="np")
+    ours = pixels(np.asarray(prepare(image, settings)), settings)
+    assert np.allclose(ours, theirs["pixel_values"][0], atol=1e-6)
+
+
+def test_a_stretched_image_is_not_a_cropped_one(tmp_path: Path) -> None:
+    digests = set()
+    for changes in ({}, {"do_center_crop": True, "crop_size": {"height": 16, "width": 16}}):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(SIGLIP | changes))
+        digests.add(ImageSettings.from_folder(tmp_path, pad_to_square=False).digest)
+    assert len(digests) == 2

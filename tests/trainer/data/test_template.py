@@ -75,6 +75,16 @@ def test_a_template_that_eos_ends_needs_no_piece(without_phi3: Tokenizer) -> Non
     get_template("moss_sft").check(without_phi3)
 
 
+def test_a_template_that_eos_ends_needs_an_eos(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(golden("tokenizers/bytelevel_bos"), tmp_path / "tokenizer"))
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        content = json.loads((folder / name).read_text("utf-8"))
+        content.pop("eos_token", None)
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(WrongTemplate, match=r"promptTemplate vicuna: answers end with EOS, .* say eos_token"):
+        get_template("vicuna").check(Tokenizer(folder))
+
+
 @pytest.mark.parametrize(("tokenizer", "want"), [("bytelevel_bos", "llama3_chat"), ("qwen2_nobos", "qwen_chat")])
 def test_the_best_template_ends_with_the_tokenizers_own_end(tokenizer: str, want: str) -> None:
     assert best_template(Tokenizer(golden(f"tokenizers/{tokenizer}"))).name == want

@@ -102,13 +102,51 @@ def test_bos_is_the_llms_own_where_the_tokenizer_has_none(tmp_path: Path) -> Non
     assert written(tmp_path, {"model_type": "qwen2", "bos_token_id": 6})["bos_token_id"] == 6
 
 
-def written(folder: Path, llm: dict[str, Any]) -> dict[str, Any]:
+def test_an_end_is_the_llms_own_where_the_tokenizer_has_none(tmp_path: Path) -> None:
+    assert written(tmp_path, {"model_type": "llama", "eos_token_id": [3, 4]}, stop_ids=())["eos_token_id"] == [3, 4]
+
+
+def test_a_model_that_could_not_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="no token that ends an answer"):
+        written(tmp_path, {"model_type": "llama"}, stop_ids=())
+
+
+def test_an_internlm2_is_exported_as_the_llama_that_it_runs_as(tmp_path: Path) -> None:
+    scaling = {"type": "dynamic", "factor": 2.0}
+    text = written(
+        tmp_path,
+        {
+            "model_type": "internlm2",
+            "num_attention_heads": 4,
+            "bias": False,
+            "rope_theta": 1e6,
+            "rope_scaling": scaling,
+        },
+    )
+    assert (text["model_type"], text["attention_bias"], text["num_key_value_heads"]) == ("llama", False, 4)
+    assert text["rope_parameters"] == {**scaling, "rope_type": "dynamic", "rope_theta": 1e6}
+
+
+def test_a_tower_without_class_token_keeps_all_its_rows(tmp_path: Path) -> None:
+    written(tmp_path, {"model_type": "llama"}, tower="siglip")
+    config, processor = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("config", "processor_config"))
+    assert config["vision_config"]["model_type"] == "siglip_vision_model"
+    assert config["vision_feature_select_strategy"] == processor["vision_feature_select_strategy"] == "full"
+    assert processor["num_additional_image_tokens"] == 0
+
+
+def written(
+    folder: Path, llm: dict[str, Any], *, stop_ids: tuple[int, ...] = (7,), tower: str = "clip"
+) -> dict[str, Any]:
     """Write an export's config.json for an LLM and give its text part."""
-    for name, content in (("llm", llm), ("tower", {"vision_config": {"image_size": 336, "patch_size": 14}})):
+    for name, content in (
+        ("llm", llm),
+        ("tower", {"model_type": tower, "vision_config": {"image_size": 336, "patch_size": 14}}),
+    ):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps(content))
     (folder / "tower" / "preprocessor_config.json").write_text("{}")
-    vocabulary = Vocabulary(image_id=8, pad_id=9, bos_id=None, stop_ids=(7,), size=64)
+    vocabulary = Vocabulary(image_id=8, pad_id=9, bos_id=None, stop_ids=stop_ids, size=64)
     configs = read_configs(folder / "llm", folder / "tower")
     configs.write(folder, vocabulary=vocabulary, feature_layer=-2, dtype="bfloat16")
     config = json.loads((folder / "config.json").read_text())

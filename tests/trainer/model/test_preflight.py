@@ -6,9 +6,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llava_contract.families import LLMS
 from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput, Unsupported
 from llava_trainer.model.preflight import check_llm, check_tower
 from support.tree import ROOT
@@ -95,3 +97,35 @@ def test_settings_that_do_not_fit_the_tower_are_refused(
 ) -> None:
     with pytest.raises(error):
         check_tower(tower, feature_layer=layer, image_size=size)
+
+
+@pytest.mark.parametrize("family", LLMS)
+def test_every_family_passes(llm: Path, family: str) -> None:
+    (llm / "config.json").write_text(json.dumps({"model_type": family, "num_attention_heads": 8, "vocab_size": 567}))
+    check_llm(llm, num_pieces=567)
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ({"model_type": "siglip", "vision_config": {"image_size": 384, "num_hidden_layers": 27}}, 384),
+        ({"model_type": "siglip_vision_model"}, 224),
+        ({"model_type": "clip", "vision_config": {"image_size": 336}}, 336),
+    ],
+)
+def test_every_kind_of_tower_passes(tower: Path, config: dict[str, Any], size: int) -> None:
+    (tower / "config.json").write_text(json.dumps(config))
+    check_tower(tower, feature_layer=-2, image_size=size)
+
+
+def test_a_shard_of_pickles_that_is_lost_is_named(llm: Path) -> None:
+    index = {"weight_map": {"a": "pytorch_model-00002-of-00002.bin"}}
+    (llm / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(MissingInput, match=r"pytorch_model-00002-of-00002\.bin: is named in"):
+        check_llm(llm, num_pieces=567)
+
+
+def test_a_model_of_no_family_is_told_which_there_are(llm: Path) -> None:
+    other_type(llm)
+    with pytest.raises(Unsupported, match=f"of type mamba; use one of {', '.join(LLMS)}"):
+        check_llm(llm, num_pieces=10)

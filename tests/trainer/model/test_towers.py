@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from llava_trainer.errors import BadData, MissingInput, WeightsMismatch
+from llava_trainer.errors import BadData, MissingInput, Unsupported, WeightsMismatch
 from llava_trainer.model.vision import load_tower
 from support.tiny_model import random_pixels, write_tower
 
@@ -60,6 +60,44 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 
 
 def test_a_damaged_config_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    (tmp_path / "config.json").write_text('{"model_type":')
+    with pytest.raises(BadData, match=r"config\.json: cannot be read"):
+        load_tower(tmp_path, feature_layer=-2, dtype=torch.float32)
+
+
+def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "clip_vision_model", "hidden_size": "wide"}')
     with pytest.raises(BadData, match=r"config\.json: cannot be used"):
         load_tower(tmp_path, feature_layer=-2, dtype=torch.float32)
+
+
+def test_a_tower_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(Unsupported, match="of type no-such-model; use a CLIP or SigLIP tower"):
+        load_tower(tmp_path, feature_layer=-2, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("layer", [-1, -3])
+def test_a_siglip_keeps_every_patch(layer: int, tmp_path: Path) -> None:
+    folder = write_tower(tmp_path / "tower", "siglip")
+    model = transformers.SiglipVisionModel.from_pretrained(folder)
+    hidden = model(random_pixels(2), output_hidden_states=True).hidden_states[layer]
+    tower = load_tower(folder, feature_layer=layer, dtype=torch.float32)
+    assert tower(random_pixels(2)).shape == (2, tower.num_patches, tower.width)
+    torch.testing.assert_close(tower(random_pixels(2)), hidden, rtol=1e-6, atol=1e-6)
+
+
+def test_a_whole_siglip_gives_its_tower(tmp_path: Path) -> None:
+    tower = transformers.SiglipVisionModel.from_pretrained(write_tower(tmp_path / "tower", "siglip"))
+    text = {
+        "vocab_size": 20,
+        "hidden_size": 24,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    whole = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=tower.config.to_dict()))
+    whole.vision_model.load_state_dict(tower.state_dict())
+    whole.save_pretrained(tmp_path / "whole")
+    ours, alone = (load_tower(tmp_path / name, feature_layer=-2, dtype=torch.float32) for name in ("whole", "tower"))
+    assert torch.equal(ours(random_pixels(1)), alone(random_pixels(1)))

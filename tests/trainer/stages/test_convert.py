@@ -31,6 +31,7 @@ from support.tiny_model import (
     random_row,
     train_task,
     write_llm,
+    write_tower,
 )
 from support.trained import TrainedJob, trained_job
 
@@ -76,6 +77,15 @@ def test_every_family_is_exported(family: str, tmp_path: Path) -> None:
     job = trained_job(tmp_path, train_task(lora()), family)
     job.convert()
     torch.testing.assert_close(transformers_logits(job.export)[:, :VOCABULARY], our_logits(job), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tuning", [lora(), full()], ids=["lora", "full"])
+def test_a_siglip_is_exported(tuning, tmp_path: Path) -> None:
+    write_tower(tmp_path / "tower", "siglip")
+    job = trained_job(tmp_path, train_task(lora(), tuning))
+    job.convert()
+    torch.testing.assert_close(transformers_logits(job.export)[:, :VOCABULARY], our_logits(job), rtol=1e-5, atol=1e-5)
+    assert num_image_tokens(job.export) == PATCHES
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +138,15 @@ def test_generation_always_knows_bos_eos_and_pad(exported: TrainedJob) -> None:
 
 
 def test_processor_makes_one_row_per_patch(exported: TrainedJob) -> None:
-    processor = AutoProcessor.from_pretrained(exported.export)
+    assert num_image_tokens(exported.export) == PATCHES
+
+
+def num_image_tokens(folder: Path) -> int:
+    """How many rows of one image a prompt holds that the export's own processor wrote."""
+    processor = AutoProcessor.from_pretrained(folder)
     inputs = processor(text="<image> What colour", images=Image.new("RGB", (20, 16)), return_tensors="pt")
-    image_id = json.loads((exported.export / "config.json").read_text())["image_token_index"]
-    assert (inputs["input_ids"] == image_id).sum() == PATCHES
+    image_id = json.loads((folder / "config.json").read_text())["image_token_index"]
+    return int((inputs["input_ids"] == image_id).sum())
 
 
 def test_processor_takes_several_images_where_the_text_has_them(exported: TrainedJob) -> None:

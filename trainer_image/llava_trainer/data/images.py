@@ -45,7 +45,10 @@ _OCR_VQA_ENDINGS: Final = (".gif", ".png", ".jpeg", ".JPG", ".JPEG", ".GIF", ".P
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """What a tower wants: side of the square in pixels, mean and standard deviation a channel (of values in 0..1)."""
+    """What a tower wants: side of the square in pixels, mean and standard deviation a channel (of values in 0..1).
+
+    stretches: whether an image that is no square is pulled into one, as SigLIP's processor does, and nothing cut off.
+    """
 
     size: int
     shortest_edge: int
@@ -54,6 +57,7 @@ class ImageSettings:
     rescale_factor: float
     resample: int
     pad_to_square: bool
+    stretches: bool = False
 
     @classmethod
     def from_folder(cls, folder: Path, *, pad_to_square: bool) -> ImageSettings:
@@ -70,6 +74,7 @@ class ImageSettings:
                 rescale_factor=float(config.get("rescale_factor", 1 / 255)),
                 resample=int(config.get("resample", 3)),
                 pad_to_square=pad_to_square,
+                stretches=_stretches(config),
             )
         except FileNotFoundError as error:
             raise MissingInput(
@@ -93,6 +98,8 @@ class ImageSettings:
     def digest(self) -> str:
         """SHA-256 of what decides the prepared uint8 pixels; mean and std enter only through the border's colour."""
         deciding = {"version": 1, "size": self.size, "edge": self.shortest_edge, "resample": self.resample}
+        if self.stretches:
+            deciding["stretches"] = True
         border = self.fill if self.pad_to_square else None
         return hashlib.sha256(json.dumps([deciding, border], sort_keys=True).encode()).hexdigest()
 
@@ -104,6 +111,12 @@ class ImageSettings:
     def from_json(cls, value: dict[str, Any]) -> ImageSettings:
         """Inverse of `to_json`."""
         return cls(**{**value, "mean": _three(value["mean"]), "std": _three(value["std"])})
+
+
+def _stretches(config: dict[str, Any]) -> bool:
+    """Whether a processor asks for a height and a width and crops nothing."""
+    crops = config.get("do_center_crop", "crop_size" in config)
+    return not crops and isinstance(config["size"], dict) and "height" in config["size"]
 
 
 def _three(values: Any) -> tuple[float, float, float]:
@@ -286,6 +299,8 @@ def prepare(image: Image.Image, settings: ImageSettings) -> Image.Image:
         square.paste(image, ((side - width) // 2, (side - height) // 2))
         image, width, height = square, side, side
     edge = settings.shortest_edge
+    if settings.stretches:
+        return image.resize((edge, edge), resample=Image.Resampling(settings.resample))
     new_size = (edge, int(edge * height / width)) if width <= height else (int(edge * width / height), edge)
     image = image.resize(new_size, resample=Image.Resampling(settings.resample))
     left, top = (new_size[0] - settings.size) // 2, (new_size[1] - settings.size) // 2

@@ -41,7 +41,15 @@ class PromptTemplate:
         return tuple(dict.fromkeys((self.suffix, *self.stop_words))) if self.suffix else ()
 
     def check(self, tokenizer: Tokenizer) -> None:
-        """Raise WrongTemplate, naming one that fits, when suffix or stop words are not single pieces of `tokenizer`."""
+        """Raise WrongTemplate, naming one that fits, when `tokenizer` has nothing that ends an answer.
+
+        That is suffix and stop words as single pieces, or EOS where there is no suffix.
+        """
+        if not self.suffix and tokenizer.eos_id is None:
+            raise WrongTemplate(
+                f"promptTemplate {self.name}: answers end with EOS, and the tokenizer in {tokenizer.name} names none; "
+                "say eos_token in its tokenizer_config.json."
+            )
         missing = [piece for piece in self.must_be_pieces if not tokenizer.is_piece(piece)]
         if missing:
             fitting = best_template(tokenizer)

@@ -1,4 +1,4 @@
-"""How a folder's tokenizer.json is read without transformers, with the same ids as its PreTrainedTokenizerFast.
+"""How a folder's tokenizer is read without transformers, with the same ids as its PreTrainedTokenizerFast.
 
 transformers' AutoTokenizer rebuilds some tokenizers and gives other ids for text that starts with a space; the file
 as it was saved is the truth here.
@@ -7,7 +7,6 @@ as it was saved is the truth here.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any, Final
 import tokenizers
 import tokenizers.decoders
 
-from llava_trainer.errors import BadData, MissingInput
+from llava_trainer.formats.backend import TOKENIZER_FILES, read_backend, read_settings
 
 __all__ = ["Tokenizer"]
 
-_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_BESIDE: Final = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _NAMED: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _FLAGS: Final = ("lstrip", "rstrip", "single_word", "normalized")
 
@@ -29,18 +28,13 @@ class Tokenizer:
     """Text to ids and back. `name` says where it came from; `*_id` are None where the tokenizer has no such token."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Read a folder; MissingInput without tokenizer.json, BadData when a file of it cannot be read."""
+        """Read a folder; MissingInput without a tokenizer, BadData when a file of it cannot be read."""
         self.folder = Path(folder)
         self.name = str(folder)
-        if not (self.folder / "tokenizer.json").is_file():
-            raise MissingInput(f"{folder}: holds no tokenizer.json; give the folder of an LLM with a fast tokenizer.")
-        try:
-            self._backend = tokenizers.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception
-            raise BadData(f"{folder}: tokenizer.json cannot be read ({error}); save the tokenizer again.") from error
+        self._config = read_settings(self.folder)
+        self._backend = read_backend(self.folder, self._config)
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._config = {**self._json("special_tokens_map.json"), **self._json("tokenizer_config.json")}
         self._add_tokens()
         self._encode_constant = lru_cache(maxsize=64)(self.encode)
 
@@ -67,7 +61,8 @@ class Tokenizer:
     def digest(self) -> str:
         """SHA-256 of the tokenizer's files: equal digests mean equal ids."""
         whole = hashlib.sha256()
-        for name in _FILES:
+        read = next(name for name in TOKENIZER_FILES if (self.folder / name).is_file())
+        for name in (read, *_BESIDE):
             path = self.folder / name
             content = path.read_bytes() if path.is_file() else b""
             whole.update(f"{name} {len(content)}\n".encode() + content)
@@ -102,18 +97,6 @@ class Tokenizer:
     def _named_id(self, name: str) -> int | None:
         content = _content(self._config.get(name))
         return None if content is None else self.token_id(content)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        if not path.is_file():
-            return {}
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadData(f"{path}: not valid JSON ({error}); save the tokenizer again.") from error
-        if not isinstance(value, dict):
-            raise BadData(f"{path}: not a JSON object; save the tokenizer again.")
-        return value
 
     def _add_tokens(self) -> None:
         """Add what the configuration lists and tokenizer.json lacks, in the order of ids, as transformers does."""

@@ -51,13 +51,18 @@ def fold_trained(
         if unused.issuperset(factors):
             unused.difference_update(factors)
             factor_a, factor_b = (trained[key].float() for key in factors)
+            _require_base(name, tensor.shape, (len(factor_b), factor_a.shape[1]))
             result = result.float() + scaling[name.split(".")[0]] * (factor_b @ factor_a)
-        if result.shape != tensor.shape:
-            shapes = f"trained as {tuple(result.shape)}, but {tuple(tensor.shape)} in the base weights"
-            raise WeightsMismatch(f"{name}: {shapes}; give the models that were trained.")
+        _require_base(name, tensor.shape, result.shape)
         yield name, result
     if unused:
         raise WeightsMismatch(
             f"{len(unused)} trained tensors have no place in the base weights, {min(unused)} first; "
             "give the models that were trained."
         )
+
+
+def _require_base(name: str, base: tuple[int, ...], trained: tuple[int, ...]) -> None:
+    if tuple(base) != tuple(trained):
+        shapes = f"trained as {tuple(trained)}, but {tuple(base)} in the base weights"
+        raise WeightsMismatch(f"{name}: {shapes}; give the models that were trained.")

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from llava_contract.families import LLMS
 from llava_contract.run import TrainTask
 from llava_contract.v1alpha1.training import TuningMode, TuningSpec
-from llava_trainer.errors import InvalidSpec, WeightsMismatch
+from llava_trainer.errors import InvalidSpec, Unsupported, WeightsMismatch
 from llava_trainer.model.adapters import add_adapters
 from llava_trainer.model.llava import Llava
 from llava_trainer.model.llm import Llm, load_llm
-from llava_trainer.model.pretrained import name_some
+from llava_trainer.model.pretrained import name_some, require_numbers
 from llava_trainer.model.projector import Projector
 from llava_trainer.model.quantise import round_to_nf4
 from llava_trainer.model.vision import TOWER_LINEARS, VisionTower, load_tower
@@ -46,18 +47,23 @@ def load_trained(model: Llava, tensors: Mapping[str, torch.Tensor], *, only: str
     """Copy trained tensors into the model's trainable parameters of the same names.
 
     only: look at names that begin so (`projector.`) and leave the others. WeightsMismatch when a name or a shape has no
-    counterpart, on either side.
+    counterpart, on either side; BadData when a tensor holds NaN.
     """
     prefix = only or ""
     given = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     wanted = {name: parameter for name, parameter in model.trainable().items() if name.startswith(prefix)}
     wrong = sorted(given.keys() ^ wanted.keys())
-    wrong += [name for name in given.keys() & wanted.keys() if given[name].shape != wanted[name].shape]
+    wrong += [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(parameter.shape)}"
+        for name, parameter in wanted.items()
+        if name in given and given[name].shape != parameter.shape
+    ]
     if wrong:
         raise WeightsMismatch(
             f"{len(wrong)} trained tensors and parameters do not match ({name_some(wrong)}); use a checkpoint of "
             "the same model and tuning."
         )
+    require_numbers("trained weights", given.items())
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(given[name])
@@ -68,8 +74,18 @@ def _tune_llm(llm: Llm, spec: TuningSpec) -> None:
     if spec.mode in (TuningMode.LORA, TuningMode.QLORA):
         linears = {name: part for name, part in llm.model.named_modules() if isinstance(part, nn.Linear)}
         if spec.mode is TuningMode.QLORA:
+            _require_linear_experts(llm)
             round_to_nf4(list(linears.values()))
         _adapt(llm.model, list(linears), spec, part="llm")
+
+
+def _require_linear_experts(llm: Llm) -> None:
+    family = LLMS[llm.config.model_type]
+    if family.fuses_experts:
+        raise Unsupported(
+            f"llm.mode: qlora: the experts of {family.models}, nearly all of it, are no linear layers that 4 bits "
+            "could hold; choose lora (of its attention), full or frozen."
+        )
 
 
 def _tune_tower(tower: VisionTower, spec: TuningSpec) -> None:

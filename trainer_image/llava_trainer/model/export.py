@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-from transformers.models.clip.modeling_clip import CLIPVisionModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
 
+from llava_contract.families import LLMS
 from llava_trainer.errors import BadData, Unsupported
 from llava_trainer.formats.huggingface.folder import read_tensors
 from llava_trainer.model.llava import Llava
 from llava_trainer.model.llm import Llm
-from llava_trainer.model.preflight import FAMILIES
+from llava_trainer.model.preflight import require_tower
 from llava_trainer.model.pretrained import Stored, load_pretrained, read_config
 from llava_trainer.model.projector import Projector
 from llava_trainer.model.vision import VisionTower
@@ -27,10 +27,13 @@ def load_export(folder: Path, *, dtype: torch.dtype, device: torch.device) -> Ll
     MissingInput, BadData, Unsupported or WeightsMismatch when it cannot be read completely.
     """
     config = read_config(folder)
-    if config.model_type != "llava" or config.text_config.model_type not in FAMILIES:
+    if config.model_type != "llava" or config.text_config.model_type not in LLMS:
         raise Unsupported(f"{folder}: a model of type {config.model_type}; give an exported LLaVA model.")
-    if config.vision_feature_select_strategy != "default" or not isinstance(config.vision_feature_layer, int):
-        raise Unsupported(f"{folder}: reads several or all tokens of the tower; give a model with one feature layer.")
+    family = require_tower(folder, config.vision_config.model_type)
+    if config.vision_feature_select_strategy != family.rows_kept or not isinstance(config.vision_feature_layer, int):
+        raise Unsupported(
+            f"{folder}: reads several layers, or not exactly the patches, of the tower; give a model with one layer."
+        )
     tensors = read_tensors(folder)
 
     def fill(cls: Any, prefix: str, part: Any) -> Any:
@@ -39,7 +42,9 @@ def load_export(folder: Path, *, dtype: torch.dtype, device: torch.device) -> Ll
 
     llm = Llm(fill(MODEL_FOR_CAUSAL_LM_MAPPING[type(config.text_config)], "llm.", config.text_config))
     tower = VisionTower(
-        fill(CLIPVisionModel, "vision_tower.model.", config.vision_config), feature_layer=config.vision_feature_layer
+        fill(MODEL_MAPPING[type(config.vision_config)], "vision_tower.model.", config.vision_config),
+        feature_layer=config.vision_feature_layer,
+        has_class_token=family.has_class_token,
     )
     projector = Projector(tower.width, llm.width, depth=2).to(dtype)
     rows = {

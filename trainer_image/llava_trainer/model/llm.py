@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from llava_trainer.errors import Unsupported
+from llava_trainer.formats.llm.folder import open_llm
 from llava_trainer.model import attention
 from llava_trainer.model.loss import cross_entropy
-from llava_trainer.model.preflight import FAMILIES
-from llava_trainer.model.pretrained import load_pretrained, read_config
+from llava_trainer.model.pretrained import Stored, load_pretrained, read_config
 
 __all__ = ["Head", "Llm", "load_llm"]
 
@@ -91,8 +91,13 @@ class Llm(nn.Module):
 
 
 def load_llm(folder: Path, *, dtype: torch.dtype) -> Llm:
-    """Read the folder of an LLM; MissingInput, Unsupported or WeightsMismatch when it is none that we train."""
-    config = read_config(folder)
-    if config.model_type not in FAMILIES:
-        raise Unsupported(f"{folder}: an LLM of type {config.model_type}; use one of {', '.join(FAMILIES)}.")
-    return Llm(load_pretrained(AutoModelForCausalLM, folder, config=config, dtype=dtype))
+    """Read the folder of an LLM, whatever its layout.
+
+    MissingInput, BadData, Unsupported or WeightsMismatch when it is none that we train.
+    """
+    opened = open_llm(folder)
+    if opened.is_converted:
+        config = read_config(folder, settings=opened.config)
+        stored = Stored(folder, dict(opened.stream()))
+        return Llm(load_pretrained(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], stored, config=config, dtype=dtype))
+    return Llm(load_pretrained(AutoModelForCausalLM, folder, config=read_config(folder), dtype=dtype))

@@ -7,26 +7,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from llava_contract.families import TOWERS, TowerFamily, tower_family
 from llava_trainer.errors import BadData, InvalidSpec, MissingInput, Unsupported
+from llava_trainer.formats.llm.config import read_llm_config
+from llava_trainer.formats.settings_file import read_json
 
-__all__ = ["FAMILIES", "TOWERS", "check_llm", "check_tower", "layer_count"]
-
-FAMILIES: Final = ("llama", "qwen2", "qwen3", "mistral", "phi3", "gemma", "gemma2")
-"""Values of an LLM's model_type whose packed training is tested."""
-
-TOWERS: Final = ("clip", "clip_vision_model")
-"""Values of a vision tower's model_type: a whole CLIP or its vision half."""
+__all__ = ["check_llm", "check_tower", "layer_count", "require_tower"]
 
 _MAX_HEADER_BYTES: Final = 100_000_000  # safetensors itself refuses longer ones
 
 
 def check_llm(folder: Path, *, num_pieces: int) -> None:
     """Refuse an LLM that cannot be trained: Unsupported, MissingInput or BadData; `num_pieces`: its tokenizer's."""
-    config = _read_config(folder)
-    if config.get("model_type") not in FAMILIES:
-        raise Unsupported(f"{folder}: an LLM of type {config.get('model_type')}; use one of {', '.join(FAMILIES)}.")
+    config = read_llm_config(folder)
     vocabulary = config.get("vocab_size", num_pieces)
     if num_pieces > vocabulary:
         raise BadData(
@@ -41,12 +36,11 @@ def check_tower(folder: Path, *, feature_layer: int, image_size: int) -> None:
 
     Raises Unsupported, InvalidSpec, MissingInput or BadData.
     """
-    config = _read_config(folder)
-    if config.get("model_type") not in TOWERS:
-        raise Unsupported(f"{folder}: a vision tower of type {config.get('model_type')}; use a CLIP vision tower.")
-    vision = config.get("vision_config", config) if config["model_type"] == "clip" else config
+    config = read_json(folder / "config.json")
+    family = require_tower(folder, str(config.get("model_type")))
+    vision = config.get("vision_config", config) if config["model_type"] == family.whole_type else config
     layer_count(vision.get("num_hidden_layers", 12), feature_layer)
-    wanted = vision.get("image_size", 224)
+    wanted = vision.get("image_size", family.image_size)
     if image_size != wanted:
         raise BadData(
             f"{folder}: the preprocessor makes images of {image_size} pixels, the tower takes {wanted}; "
@@ -66,17 +60,13 @@ def layer_count(num_layers: int, feature_layer: int) -> int:
     return used
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise MissingInput(f"{folder} has no config.json; give a folder as save_pretrained writes it.") from error
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: cannot be read ({error}); save the model again.") from error
-    if not isinstance(config, dict):
-        raise BadData(f"{path}: is no JSON object; save the model again.")
-    return config
+def require_tower(folder: Path, model_type: str) -> TowerFamily:
+    """Find the family of a vision tower; Unsupported, naming all, when there is none."""
+    family = tower_family(model_type)
+    if family is None:
+        known = " or ".join(family.models for family in TOWERS)
+        raise Unsupported(f"{folder}: a vision tower of type {model_type}; use a {known} tower.")
+    return family
 
 
 def _check_files(folder: Path) -> None:
@@ -86,7 +76,7 @@ def _check_files(folder: Path) -> None:
         raise MissingInput(f"{folder} has no weights (*.safetensors or *.bin); give a complete folder.")
     for file in files:
         _check_safetensors(file)
-    for index in folder.glob("*.safetensors.index.json"):
+    for index in folder.glob("*.index.json"):
         for name in sorted(set(json.loads(index.read_bytes()).get("weight_map", {}).values())):
             if not (folder / name).is_file():
                 raise MissingInput(f"{folder / name}: is named in {index.name} and not there; fetch the folder again.")

@@ -1,4 +1,4 @@
-"""How CLIP's vision tower gives one row per patch: the hidden state that LLaVA reads, without the class token.
+"""How a vision tower gives one row per patch: the hidden state that LLaVA reads, without a class token.
 
 Layers after the one that is read, and the pooled head, are kept for the export but never computed.
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.models.clip.modeling_clip import CLIPVisionModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from llava_trainer.errors import Unsupported
-from llava_trainer.model.preflight import TOWERS, layer_count
+from llava_trainer.formats.settings_file import read_json
+from llava_trainer.model.preflight import layer_count, require_tower
 from llava_trainer.model.pretrained import load_pretrained, read_config
 
 __all__ = ["TOWER_LINEARS", "VisionTower", "load_tower"]
@@ -25,22 +25,27 @@ __all__ = ["TOWER_LINEARS", "VisionTower", "load_tower"]
 TOWER_LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """The linear layers of a block, those that adapters go to."""
 
-# What a whole CLIP holds beside its tower.
+# What a whole model holds beside its tower.
 _NOT_VISION = (
     "text_model.",
     "text_projection.",
     "visual_projection.",
     "logit_scale",
+    "logit_bias",
     "vision_model.embeddings.position_ids",
 )
 
 
 class VisionTower(nn.Module):
-    """CLIP up to the layer `feature_layer` of its hidden states (negative: from the end, -1 the last)."""
+    """A tower up to the layer `feature_layer` of its hidden states (negative: from the end, -1 the last).
 
-    def __init__(self, model: CLIPVisionModel, *, feature_layer: int) -> None:
+    has_class_token: whether the first row stands for the whole image, and is left out.
+    """
+
+    def __init__(self, model: Any, *, feature_layer: int, has_class_token: bool) -> None:
         super().__init__()
         self.num_used_layers = layer_count(model.config.num_hidden_layers, feature_layer)
+        self.num_extra_rows = int(has_class_token)
         self.model = model
 
     @property
@@ -56,7 +61,8 @@ class VisionTower(nn.Module):
     def used_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that the features depend on."""
         yield from self.model.embeddings.parameters()
-        yield from self.model.pre_layrnorm.parameters()
+        if self._norm is not None:
+            yield from self._norm.parameters()
         for layer in self.used_layers():
             yield from layer.parameters()
 
@@ -67,17 +73,26 @@ class VisionTower(nn.Module):
     def forward(self, pixels_ICHW: torch.Tensor) -> torch.Tensor:
         """Encode images: [I, C, H, W] to [I, P, V]."""
         pixels_ICHW = pixels_ICHW.to(self.model.embeddings.patch_embedding.weight.dtype)
-        hidden = self.model.pre_layrnorm(self.model.embeddings(pixels_ICHW))
+        hidden = self.model.embeddings(pixels_ICHW)
+        if self._norm is not None:
+            hidden = self._norm(hidden)
         for layer in self.used_layers():
             hidden = layer(hidden, None)
-        return hidden[:, 1:]
+        return hidden[:, self.num_extra_rows :]
+
+    @property
+    def _norm(self) -> nn.Module | None:
+        """The norm behind the embeddings, which SigLIP does without."""
+        return getattr(self.model, "pre_layrnorm", None)
 
 
 def load_tower(folder: Path, *, feature_layer: int, dtype: torch.dtype) -> VisionTower:
-    """Read a CLIP or CLIP vision folder; MissingInput, Unsupported or WeightsMismatch when it is no such thing."""
+    """Read the folder of a tower or of a whole CLIP or SigLIP.
+
+    MissingInput, BadData, Unsupported or WeightsMismatch when it is no such thing.
+    """
+    family = require_tower(folder, str(read_json(folder / "config.json").get("model_type")))
     config = read_config(folder)
-    if config.model_type not in TOWERS:
-        raise Unsupported(f"{folder}: a vision tower of type {config.model_type}; use a CLIP vision tower.")
-    vision = config.vision_config if config.model_type == "clip" else config
-    model = load_pretrained(CLIPVisionModel, folder, config=vision, dtype=dtype, not_ours=_NOT_VISION)
-    return VisionTower(model, feature_layer=feature_layer)
+    vision = config.vision_config if config.model_type == family.whole_type else config
+    model = load_pretrained(MODEL_MAPPING[type(vision)], folder, config=vision, dtype=dtype, not_ours=_NOT_VISION)
+    return VisionTower(model, feature_layer=feature_layer, has_class_token=family.has_class_token)

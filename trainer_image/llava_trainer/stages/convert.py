@@ -24,6 +24,7 @@ from llava_trainer.formats.huggingface.chat import ChatStyle
 from llava_trainer.formats.huggingface.folder import Design, write_folder
 from llava_trainer.formats.huggingface.keys import from_llm, from_tower
 from llava_trainer.formats.huggingface.metadata import Metadata
+from llava_trainer.formats.llm.folder import as_stored, open_llm
 from llava_trainer.model.adapters import fold_trained
 from llava_trainer.storage import materialise, open_storage
 from llava_trainer.tracking.progress import StageContext
@@ -50,7 +51,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
         raise InvalidSpec("convert: there is no checkpoint to convert; add a pretrain or finetune stage.")
     storage = open_storage(config.storage)
     llm, tower = (materialise(uri, config.storage) for uri in (task.model.llm, task.model.vision_tower))
-    trained = read_weights(storage, task.checkpoints[-1])
+    running = read_weights(storage, task.checkpoints[-1])
+    trained = dict(as_stored(running.items(), model_type=str(open_llm(llm).config["model_type"])))
     _require_adapters(trained, {"llm": task.llm, "vision_tower": task.vision_tower})
     scaling = {"llm": _scaling(task.llm), "vision_tower": _scaling(task.vision_tower)}
     merged = fold_trained(_base(llm, tower, trained), trained, scaling=scaling)
@@ -68,8 +70,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
 
 def _base(llm: Path, tower: Path, trained: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
     """Give the base weights under our model's names; a projector has no base but what was trained."""
-    for folder, rename in ((llm, from_llm), (tower, from_tower)):
-        for stored_name, tensor in open_weights(folder).stream():
+    for folder, rename in ((open_llm(llm), from_llm), (open_weights(tower), from_tower)):
+        for stored_name, tensor in folder.stream():
             name = rename(stored_name)
             if name is not None:
                 yield name, tensor
@@ -105,7 +107,7 @@ def _design(task: ConvertTask, llm: Path, tower: Path) -> Design:
     return Design(
         llm_folder=llm,
         tower_folder=tower,
-        num_rows=len(open_weights(llm).read("model.embed_tokens.weight")),
+        num_rows=open_llm(llm).num_rows,
         style=_style(template),
         stop_words=template.must_be_pieces,
         feature_layer=task.model.vision_feature_layer,

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llava_trainer.errors import BadData, MissingInput
+from llava_contract.families import LLMS, TowerFamily, tower_family
+from llava_trainer.errors import BadData, Unsupported
 from llava_trainer.formats.huggingface.vocabulary import IMAGE_TOKEN, Vocabulary
+from llava_trainer.formats.llm.config import read_llm_config
+from llava_trainer.formats.settings_file import read_json
 
 __all__ = ["Configs", "read_configs"]
 
@@ -24,24 +27,23 @@ _OF_THE_SOURCE: Final = (
 
 @dataclass(frozen=True)
 class Configs:
-    """What the base folders say about themselves, as their JSON holds it."""
+    """What the base folders say about themselves, as the running model's JSON holds it."""
 
     llm: dict[str, Any]
     vision: dict[str, Any]
     preprocessor: dict[str, Any]
+    tower: TowerFamily
 
     @property
     def is_tied(self) -> bool:
         """Whether the LLM's head is its embedding, and so is not stored."""
-        default = self.llm["model_type"] in ("gemma", "gemma2")
-        return bool(self.llm.get("tie_word_embeddings", default))
+        return bool(self.llm.get("tie_word_embeddings", LLMS[self.llm["model_type"]].is_tied))
 
     def write(self, folder: Path, *, vocabulary: Vocabulary, feature_layer: int, dtype: str) -> None:
         """Write config.json, generation_config.json, preprocessor_config.json and processor_config.json."""
-        bos_id = self._bos_id(vocabulary)
-        ids = {"bos_token_id": bos_id, "eos_token_id": list(vocabulary.stop_ids), "pad_token_id": vocabulary.pad_id}
+        ids = self._ids(vocabulary)
         text = _cleaned(self.llm) | _rope(self.llm) | {"torch_dtype": dtype, "vocab_size": vocabulary.size} | ids
-        vision = _cleaned(self.vision) | {"model_type": "clip_vision_model", "torch_dtype": dtype}
+        vision = _cleaned(self.vision) | {"model_type": self.tower.vision_type, "torch_dtype": dtype}
         config = {
             "architectures": ["LlavaForConditionalGeneration"],
             "model_type": "llava",
@@ -51,7 +53,7 @@ class Configs:
             "multimodal_projector_bias": True,
             "projector_hidden_act": "gelu",
             "vision_feature_layer": feature_layer,
-            "vision_feature_select_strategy": "default",
+            "vision_feature_select_strategy": self.tower.rows_kept,
             "tie_word_embeddings": self.is_tied,
             "torch_dtype": dtype,
             **ids,
@@ -61,11 +63,12 @@ class Configs:
         processor = {
             "processor_class": "LlavaProcessor",
             "image_token": IMAGE_TOKEN,
-            "patch_size": vision.get("patch_size", 32),
-            "vision_feature_select_strategy": "default",
-            "num_additional_image_tokens": 1,  # the class token, which "default" takes off again
+            "patch_size": self._patch_size,
+            "vision_feature_select_strategy": self.tower.rows_kept,
+            "num_additional_image_tokens": int(self.tower.has_class_token),  # "default" takes it off again
         }
-        images = self.preprocessor | {"image_processor_type": "CLIPImageProcessor", "processor_class": "LlavaProcessor"}
+        kind = {"image_processor_type": self.tower.image_processor, "processor_class": "LlavaProcessor"}
+        images = self.preprocessor | kind
         _write(folder / "config.json", config)
         _write(folder / "generation_config.json", {"do_sample": False, **ids})
         _write(folder / "preprocessor_config.json", images)
@@ -74,19 +77,34 @@ class Configs:
     @property
     def num_patches(self) -> int:
         """Rows of an image in the LLM."""
-        return int(self.vision.get("image_size", 224) // self.vision.get("patch_size", 32)) ** 2
+        return int(self.vision.get("image_size", self.tower.image_size) // self._patch_size) ** 2
 
-    def _bos_id(self, vocabulary: Vocabulary) -> int:
-        """Generation from embeddings needs a BOS id, even where the tokenizer has none and no prompt holds it."""
-        known = (vocabulary.bos_id, self.llm.get("bos_token_id"), *vocabulary.stop_ids)
-        return next((token for token in known if token is not None), vocabulary.pad_id)
+    @property
+    def _patch_size(self) -> int:
+        return int(self.vision.get("patch_size", self.tower.patch_size))
+
+    def _ids(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        """Say what opens, ends and pads a text, as generation asks; never nothing, even where no prompt holds a BOS."""
+        ends = self.llm.get("eos_token_id")
+        known_ends = vocabulary.stop_ids or (ends if isinstance(ends, list) else [ends])
+        stop_ids = [token for token in known_ends if token is not None]
+        if not stop_ids:
+            raise BadData("the LLM names no token that ends an answer; say eos_token in its tokenizer_config.json.")
+        known = (vocabulary.bos_id, self.llm.get("bos_token_id"), *stop_ids)
+        bos_id = next(token for token in known if token is not None)
+        return {"bos_token_id": bos_id, "eos_token_id": stop_ids, "pad_token_id": vocabulary.pad_id}
 
 
 def read_configs(llm_folder: Path, tower_folder: Path) -> Configs:
-    """Read what two base folders say about themselves; MissingInput or BadData names the file that does not."""
-    tower = _read(tower_folder / "config.json")
+    """Read what two base folders say about themselves; MissingInput, BadData or Unsupported names what is wrong."""
+    tower = read_json(tower_folder / "config.json")
+    kind = str(tower.get("model_type"))
+    family = tower_family(kind)
+    if family is None:
+        raise Unsupported(f"{tower_folder}: a vision tower of type {kind} has no place in this format; use another.")
     vision = tower.get("vision_config", tower)
-    return Configs(_read(llm_folder / "config.json"), vision, _read(tower_folder / "preprocessor_config.json"))
+    preprocessor = read_json(tower_folder / "preprocessor_config.json")
+    return Configs(read_llm_config(llm_folder), vision, preprocessor, family)
 
 
 def _cleaned(config: dict[str, Any]) -> dict[str, Any]:
@@ -112,18 +130,6 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
         "rope_parameters": scaling | based,
         "rope_scaling": None if kind == "default" else scaling,
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInput(f"{path}: is missing; give a folder in Hugging Face's layout.") from error
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: cannot be read ({error}); copy the model again.") from error
-    if not isinstance(content, dict):
-        raise BadData(f"{path}: holds no JSON object; copy the model again.")
-    return content
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from llava_trainer.errors import WeightsMismatch
 
-__all__ = ["EMBEDDING", "HEAD", "from_export", "from_llm", "from_tower", "to_export"]
+__all__ = ["COMPUTED", "EMBEDDING", "HEAD", "from_export", "from_llm", "from_tower", "to_export"]
 
 EMBEDDING: Final = "llm.model.embed_tokens.weight"
 HEAD: Final = "llm.lm_head.weight"
@@ -21,14 +21,16 @@ _EXPORTED: Final = {
     "projector.model.0.": "multi_modal_projector.linear_1.",
     "projector.model.2.": "multi_modal_projector.linear_2.",
 }
-_TOWER_PARTS: Final = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.")
-_COMPUTED: Final = ("rotary_emb.inv_freq", "embeddings.position_ids", "masked_bias")  # buffers that old releases saved
-_REST_OF_CLIP: Final = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
+_TOWER_PARTS: Final = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
+COMPUTED: Final = ("rotary_emb.inv_freq", "embeddings.position_ids", "masked_bias")
+"""Ends of the names of buffers that old releases saved."""
+
+_BESIDE_TOWER: Final = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
 
 
 def from_llm(name: str) -> str | None:
     """Name a tensor of an LLM's folder as our model does; None for what is no weight, WeightsMismatch if unknown."""
-    if name.endswith(_COMPUTED):
+    if name.endswith(COMPUTED):
         return None
     if name.startswith(("model.", "lm_head.")):
         return f"llm.{name}"
@@ -36,13 +38,13 @@ def from_llm(name: str) -> str | None:
 
 
 def from_tower(name: str) -> str | None:
-    """Name a tensor of a CLIP folder, with or without `vision_model.`, as our model does; None if it is no tower's."""
-    if name.endswith(_COMPUTED) or name.startswith(_REST_OF_CLIP):
+    """Name a tensor of a tower's folder, with or without `vision_model.`, as our model does; None if not of a tower."""
+    if name.endswith(COMPUTED) or name.startswith(_BESIDE_TOWER):
         return None
     part = name.removeprefix("vision_model.")
     if part.startswith(_TOWER_PARTS):
         return f"vision_tower.model.{part}"
-    raise WeightsMismatch(f"{name}: no tensor of a CLIP vision tower; give a CLIP folder.")
+    raise WeightsMismatch(f"{name}: no tensor of a CLIP or SigLIP tower; give the folder of one.")
 
 
 def to_export(name: str) -> str:

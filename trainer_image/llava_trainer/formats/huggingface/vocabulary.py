@@ -14,7 +14,7 @@ from typing import Any, Final
 import tokenizers
 import torch
 
-from llava_trainer.errors import MissingInput
+from llava_trainer.formats.backend import read_backend, read_settings
 from llava_trainer.formats.huggingface.keys import EMBEDDING, HEAD
 
 __all__ = ["IMAGE_TOKEN", "PAD_TOKEN", "Vocabulary", "grow", "write_tokenizer"]
@@ -46,7 +46,7 @@ def write_tokenizer(
     name PreTrainedTokenizerFast, so that tokenizer.json is taken as it is: transformers 5 rebuilds the tokenizers of
     some families and then gives other ids than those of training.
     """
-    config = _read_config(llm_folder)
+    config = read_settings(llm_folder)
     backend = _read_backend(llm_folder, config)
     backend.add_special_tokens(
         [tokenizers.AddedToken(token, special=True, normalized=False) for token in (IMAGE_TOKEN, PAD_TOKEN)]
@@ -87,20 +87,9 @@ def grow(name: str, tensor_VD: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([tensor_VD, rows.to(tensor_VD.dtype)])
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            config |= json.loads((folder / name).read_text(encoding="utf-8"))
-    return config
-
-
 def _read_backend(folder: Path, config: dict[str, Any]) -> tokenizers.Tokenizer:
-    """Read tokenizer.json and add, in the order of their ids, the tokens that only its configuration lists."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise MissingInput(f"{folder}: holds no tokenizer.json; give the folder of an LLM with a fast tokenizer.")
-    backend = tokenizers.Tokenizer.from_file(str(file))
+    """Read the tokenizer and add, in the order of their ids, the tokens that only its configuration lists."""
+    backend = read_backend(folder, config)
     for _, entry in sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0])):
         if backend.token_to_id(entry["content"]) is None:
             backend.add_tokens([tokenizers.AddedToken(**entry)])
