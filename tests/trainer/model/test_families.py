@@ -38,9 +38,9 @@ def train(model: Llava) -> list[float]:
     losses = []
     model.train()
     for _ in range(4):
-        loss = model(pack(ROWS, PIXELS))
+        loss = model(pack(ROWS, PIXELS)).sum()
         optimizer.zero_grad()
-        loss.sum().backward()
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return losses
