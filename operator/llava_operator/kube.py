@@ -146,11 +146,12 @@ class Cluster:
         return made
 
     def patch_status(self, kind: str, namespace: str, *, name: str, status: Body, version: str) -> Body:
-        """Merge into the status of that resourceVersion; Conflict when it is not the latest."""
+        """Merge into the status of that resourceVersion; Conflict when it is not the latest, or the object is gone."""
         self.may_write()
         body = {"metadata": {"resourceVersion": version}, "status": status}
-        made = self._call("PATCH", _path(kind, namespace, name) + "/status", body=body)
-        assert made is not None, "a patched object has a body"
+        made = self._call("PATCH", _path(kind, namespace, name) + "/status", body=body, absent_is_none=True)
+        if made is None:
+            raise Conflict(f"{kind} {name} is gone.")
         self.on_written(kind, made)
         return made
 

@@ -82,6 +82,11 @@ def test_status_is_written_at_the_version_that_was_read(cluster: Any, namespace:
     assert cluster.read("llavatrainjobs", namespace, name="demo")["status"]["phase"] == "Running"
 
 
+def test_the_status_of_what_is_gone_is_a_conflict(cluster: Any, namespace: str) -> None:
+    with pytest.raises(Conflict, match="llavatrainjobs none is gone"):
+        cluster.patch_status("llavatrainjobs", namespace, name="none", status={"phase": "Running"}, version="1")
+
+
 def test_null_removes_from_status(cluster: Any, namespace: str) -> None:
     version = cluster.create("llavatrainjobs", train_job(namespace))["metadata"]["resourceVersion"]
     for status in ({"progress": {"summary": "1/2", "step": 1, "totalSteps": 2}}, {"progress": None}):
