@@ -19,6 +19,8 @@ pytestmark = pytest.mark.timeout(600)
 GANGS = ("killed", "force-deleted", "evicted", "suspended")
 HELD = {"finetune": [{"waits": 3}]}
 """The first attempt commits step 2 and stands at step 3; the next one goes through."""
+NUM_REMADE = {"killed": 0, "force-deleted": 1, "evicted": 1, "suspended": 0}
+"""Pods that the Training Operator may have made anew in the place of a deleted one by the time the gang is stopped."""
 ROW = "rows.json row 41207: image missing.png is missing"
 
 
@@ -79,7 +81,9 @@ def test_a_pod_that_goes_costs_its_gang_one_restart(gangs: JobsOf, name: str, re
 @pytest.mark.parametrize("name", GANGS)
 def test_the_whole_gang_goes_on_from_the_newest_commit(gangs: JobsOf, name: str) -> None:
     gangs.ends(name)
-    assert gangs.journal.starts(name) == [("finetune", a, r) for a in (1, 2) for r in (0, 1)] + [("prepare", 1, 0)]
+    starts = gangs.journal.starts(name)
+    assert set(starts) == {("prepare", 1, 0), *(("finetune", a, r) for a in (1, 2) for r in (0, 1))}
+    assert len(starts) - len(set(starts)) <= NUM_REMADE[name], starts
     commits = [entry.said["step"] for entry in gangs.journal.of(name, "commit", attempt=1)]
     assert gangs.journal.begins_at(name, "finetune", 2) == max(commits) >= 2
     assert gangs.stage(name)["checkpoint"]["step"] == 4

@@ -16,6 +16,8 @@ __all__ = ["PodWarnings", "WarningCalls"]
 Body = dict[str, Any]
 _KEPT: Final = ("type", "reason", "message", "lastTimestamp", "eventTime")
 _FRESH_S: Final = 2.0
+_STALE_S: Final = 4.0
+"""With the 3 s until the next look, status says what is wrong within 10 s of the cluster."""
 _MAX_SHARE: Final = 0.05
 """Of the time, for asking: where a namespace holds ten thousand Events, it is asked less often."""
 
@@ -39,7 +41,7 @@ class _Heard:
 
 
 class PodWarnings:
-    """The warnings of all namespaces, at most 2 s old, or as old as twenty times what it takes to ask for them."""
+    """The warnings of all namespaces, 2 s old at most, 4 s where the API server is slow to answer."""
 
     def __init__(self, cluster: WarningCalls, clock: Callable[[], float]) -> None:
         """`clock` gives seconds of monotonic time."""
@@ -68,4 +70,4 @@ class PodWarnings:
             told["involvedObject"] = {"kind": involved.get("kind")}
             about.setdefault(str(involved.get("uid")), []).append(told)
         heard.about = about
-        heard.until = ended + max(_FRESH_S, (ended - began) / _MAX_SHARE)
+        heard.until = ended + min(max(_FRESH_S, (ended - began) / _MAX_SHARE), _STALE_S)
