@@ -66,8 +66,8 @@ INFRASTRUCTURE: Final = Cause(
 OUT_OF_MEMORY: Final = Cause(
     76, "OutOfMemory", Retry.CONFIRM, "Lower batchSize, raise zeroStage, or use GPUs with more memory."
 )
-NAN_LOSS: Final = Cause(
-    77, "NaNLoss", Retry.ROLLBACK, "Lower the learning rate; the message lists the rows of the batch."
+DIVERGED: Final = Cause(
+    77, "Diverged", Retry.ROLLBACK, "Lower the learning rate; the message lists the rows of the batch."
 )
 DEADLINE: Final = Cause(
     78, "DeadlineExceeded", Retry.NEVER, "Raise runPolicy.activeDeadlineSeconds; checkpoints are kept."
@@ -92,7 +92,7 @@ LOST: Final = Cause(-1, "Lost", Retry.COUNTED, "The process vanished and left no
 
 CAUSES: Final = (
     SUCCEEDED, UNEXPECTED, USAGE, INVALID_SPEC, WRONG_TEMPLATE, BAD_DATA, MISSING_INPUT, FORBIDDEN, UNWRITABLE,
-    NO_SPACE, WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, NAN_LOSS,
+    NO_SPACE, WEIGHTS_MISMATCH, UNSUPPORTED, CORRUPT_STATE, HANG, INFRASTRUCTURE, OUT_OF_MEMORY, DIVERGED,
     DEADLINE, BELOW_MINIMUM, INTERRUPTED, KILLED, TERMINATED, LOST, INCOMPLETE, EDITED,
 )  # fmt: skip
 

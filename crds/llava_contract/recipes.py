@@ -108,9 +108,9 @@ def stages_of(recipe: Recipe | JobRecipe) -> tuple[Recipe, ...]:
 def effective(spec: LlavaTrainJobSpec) -> LlavaTrainJobSpec:
     """The spec with everything decided: what the user wrote, else what its recipe says, else the defaults above.
 
-    A stage of the result has no open field but `epochs` or `maxSteps` (one of the two), `lora` (without adapters) and
-    `pretrainedProjector`. Applied to its own result it changes nothing. Raises InvalidJob, naming each field that is
-    still missing and what to do about it.
+    A stage of the result has no open field but `epochs` or `maxSteps` (one of the two), `lora` (without adapters),
+    `pretrainedProjector`, `validation` and, without a recipe, `samples`. Applied to its own result it changes nothing.
+    Raises InvalidJob, naming each field that is still missing and what to do about it.
     """
     written = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
     if spec.recipe is not None:
@@ -162,6 +162,7 @@ def _stage(recipe: Recipe, data_root: str | None) -> dict[str, Any]:
         "padToSquare": recipe.pad_to_square,
         "llm": _tuning(recipe.llm_adapter, is_full=recipe.llm_is_full, is_nf4=recipe.llm_is_nf4),
         "visionTower": _tuning(recipe.tower_adapter, is_full=recipe.tower_is_full),
+        "samples": {"prompts": list(recipe.sample_questions), "everySteps": recipe.save_every_steps},
     }
     if data_root is not None and all(data_set.rows == "llava" for data_set in recipe.data):
         root = data_root.rstrip("/")

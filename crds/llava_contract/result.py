@@ -74,9 +74,16 @@ class Progress(Schema):
     loss: float | None = None
     source_losses: dict[str, float] = Field(default_factory=dict)
     """The latest loss of each source by its name, where a stage has several."""
+    validation_loss: float | None = None
+    """The latest loss of held-out rows."""
     learning_rate: float | None = None
     grad_norm: float | None = None
     samples_per_second: float | None = None
+    """Rows a second over all ranks."""
+    tokens_per_second: float | None = None
+    """Positions of the LLM a second over all ranks, patches of images included."""
+    memory_bytes: int | None = None
+    """The most that any rank has held at once: of its GPU's memory, or of the host's on a CPU."""
     eta_seconds: float | None = None
     checkpoint: CheckpointRef | None = None
     time: datetime

@@ -18,6 +18,7 @@ from llava_contract.v1alpha1.data import DataSource, OnBadRow
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_contract.v1alpha1.tracking import TrackingSpec
 from llava_contract.v1alpha1.training import DeepspeedSpec, Order, Precision, Schedule, TuningSpec
+from llava_contract.v1alpha1.watching import SamplesSpec, ValidationSpec
 
 __all__ = [
     "CACHE_DIR_ENV",
@@ -110,6 +111,10 @@ class PreparedSetConfig(Schema):
     pad_to_square: bool
     global_batch: int
     """Samples per optimizer step over all ranks; the set must hold as many."""
+    held_out: float
+    """Share of the rows that goes into a set of its own, for validation."""
+    sample_images: list[Uri]
+    """Pictures that sample answers are about."""
 
 
 class PrepareTask(Schema):
@@ -148,6 +153,10 @@ class TrainTask(Schema):
     precision: Precision
     order: Order
     seed: int
+    deterministic: bool
+    stop_on_loss_spike: bool
+    validation: ValidationSpec | None
+    samples: SamplesSpec | None
     deepspeed: DeepspeedSpec
     save_every_steps: int
     save_every_minutes: int | None

@@ -71,9 +71,12 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a
 """A DNS-1123 label."""
 
 
-def filled_by_recipe(default: Any) -> Any:
-    """A field with a default in Python and none in the CRD: only what the user wrote may win over a recipe."""
-    return Field(default=default, json_schema_extra={"x-filled-by-recipe": True})
+def filled_by_recipe(default: Any, **extra: Any) -> Any:
+    """A field with a default in Python and none in the CRD: only what the user wrote may win over a recipe.
+
+    `extra` is what else the CRD says of it.
+    """
+    return Field(default=default, json_schema_extra={"x-filled-by-recipe": True, **extra})
 
 
 def broken_rules(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Rule]]:

@@ -118,7 +118,7 @@ def _understood(response: HTTPResponse, pod: FirstPod) -> Answer:
         return Unreachable(f"{pod.address} answers with status {response.status}")
     told = Progress.model_validate_json(response.read())
     numbers = [told.loss, told.learning_rate, told.grad_norm, told.samples_per_second, told.eta_seconds]
-    numbers += told.source_losses.values()
+    numbers += [told.tokens_per_second, told.validation_loss, *told.source_losses.values()]
     if not all(math.isfinite(number) for number in numbers if number is not None):
         raise ValueError("not a number")
     if max(told.step, told.total_steps) > _MAX_STEP:

@@ -39,7 +39,7 @@ def test_a_users_mistake_is_never_retried(cause: Cause) -> None:
         (74, "Hang", Retry.COUNTED),
         (75, "Infrastructure", Retry.COUNTED),
         (76, "OutOfMemory", Retry.CONFIRM),
-        (77, "NaNLoss", Retry.ROLLBACK),
+        (77, "Diverged", Retry.ROLLBACK),
         (130, "Interrupted", Retry.NEVER),
         (137, "Killed", Retry.COUNTED),
         (143, "Terminated", Retry.FREE),

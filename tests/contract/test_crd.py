@@ -137,7 +137,11 @@ def test_no_field_that_a_recipe_fills_has_a_default() -> None:
     spec = schema_of(RESOURCES[0].model)["properties"]["spec"]["properties"]
     with_default = {name for stage in ("pretrain", "finetune") for name in spec[stage]["properties"] if "default" in
                     spec[stage]["properties"][name]}  # fmt: skip
-    assert with_default == {"seed"}
+    assert with_default == {"seed", "deterministic", "stopOnLossSpike"}
+    assert all(
+        "default" not in spec["finetune"]["properties"]["samples"]["properties"][name]
+        for name in ("prompts", "everySteps")
+    )
     assert "default" not in spec["workers"]["properties"]["gpusPerWorker"]
     assert "default" not in spec["finetune"]["properties"]["llm"]["properties"]["lora"]["properties"]["dropout"]
 

@@ -288,7 +288,7 @@ def test_a_stage_is_left_with_no_open_field(name: str) -> None:
     spec = LlavaTrainJob.model_validate(yaml.safe_load(recipe_text.show(name))).spec
     for stage in filter(None, (spec.pretrain, spec.finetune)):
         empty = {field for field, value in stage if value is None}
-        assert empty <= {"max_steps", "pretrained_projector"}
+        assert empty <= {"max_steps", "pretrained_projector", "validation"}
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:

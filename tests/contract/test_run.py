@@ -34,6 +34,8 @@ CONFIG: dict[str, Any] = {
                 "maxLength": 1472,
                 "padToSquare": False,
                 "globalBatch": 8,
+                "heldOut": 0.0,
+                "sampleImages": [],
             },
         ],
         "onBadRow": "fail",

@@ -16,7 +16,7 @@ from support.pods import CHILD, Pod, pod, pytorch_job
 BOTH = ("pod-0", "pod-1")
 OF_POD: dict[str, Any] = {"type": "Warning", "involvedObject": {"kind": "Pod"}}
 DONE = result(Stage.FINETUNE, artifacts={"finetuneWeights": "/w"})
-NAN = result(Stage.FINETUNE, exit_code=77, reason="NaNLoss", message="row 7 of a.json")
+NAN = result(Stage.FINETUNE, exit_code=77, reason="Diverged", message="row 7 of a.json")
 
 
 def ended_job(how: str) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def test_nobody_is_warned_of_what_is_not_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "later_s", "num_asked"), [(0.0, 1.9, 1), (0.0, 2.1, 2), (0.15, 2.9, 1), (0.15, 3.1, 2), (1.0, 3.9, 1), (1.0, 4.1, 2)]
+    ("takes_s", "later_s", "num_asked"),
+    [(0.0, 1.9, 1), (0.0, 2.1, 2), (0.15, 2.9, 1), (0.15, 3.1, 2), (1.0, 3.9, 1), (1.0, 4.1, 2)],
 )
 def test_an_answer_is_kept_for_two_to_four_seconds_by_what_it_took(
     takes_s: float, later_s: float, num_asked: int

@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 NUM_SAMPLES = 24
+NUM_HELD_OUT = 7
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,25 @@ class TinyJob:
         write_tower(folder / "tower")
         settings = ImageSettings.from_folder(folder / "tower", pad_to_square=True)
         images, tokens = ImageWriter(Place(folder / "images"), settings), TokenWriter(Place(folder / "tokens"))
-        for row in range(NUM_SAMPLES):
+        held_out = TokenWriter(Place(folder / "held-out"))
+        for row in range(NUM_SAMPLES + NUM_HELD_OUT):
             ids, labels = random_row(8 + row % 5, image=row % 3 != 0, seed=row)
             key = f"image-{row}"
             images.add(key, bytes((7 * row + i) % 256 for i in range(IMAGE_SIZE * IMAGE_SIZE * 3)))
             source = "tiny.json" if row % 3 else "text.json"
-            tokens.add(Sample(source, row, None, (key,) if row % 3 else (), tuple(ids), tuple(labels)))
-        images.finish()
-        tokens.finish()
+            side = tokens if row < NUM_SAMPLES else held_out
+            side.add(Sample(source, row, None, (key,) if row % 3 else (), tuple(ids), tuple(labels)))
+        for part in (images, tokens, held_out):
+            part.finish()
         return cls(folder)
 
     def config(self, storage: Path, *, num_ranks: int = 2, attempt: int = 1, **task: Any) -> RunConfig:
         """Describe an attempt; the prepared set is named in `storage`, which is made if need be."""
         storage.mkdir(parents=True, exist_ok=True)
-        halves = {"images": str(self.folder / "images"), "tokens": str(self.folder / "tokens")}
-        (storage / "set.json").write_text(json.dumps(halves))
+        parts_of_set = {part: str(self.folder / part) for part in ("images", "tokens")}
+        if task.get("validation"):
+            parts_of_set["held_out"] = str(self.folder / "held-out")
+        (storage / "set.json").write_text(json.dumps(parts_of_set))
         settings = {"prepared": str(storage / "set.json"), "llm": full(), "epochs": 2, "save_every_steps": 2} | task
         training = train_task(deepspeed=settings.pop("deepspeed", DeepspeedSpec()), **settings)
         parts = training.model.model_copy(

@@ -13,7 +13,7 @@ LlavaError
 ├── CorruptState         no checkpoint verifies
 ├── Infrastructure       network, storage or device failed; a restart may help
 ├── OutOfMemory          a device or the host has too little memory
-├── NaNLoss              the loss is not a number
+├── Diverged              the loss is not a number
 ├── Interrupted          Ctrl-C
 └── Terminated           SIGTERM
 """
@@ -25,12 +25,12 @@ from llava_contract import causes
 __all__ = [
     "BadData",
     "CorruptState",
+    "Diverged",
     "Infrastructure",
     "Interrupted",
     "InvalidSpec",
     "LlavaError",
     "MissingInput",
-    "NaNLoss",
     "NoSpace",
     "OutOfMemory",
     "StorageForbidden",
@@ -120,10 +120,10 @@ class OutOfMemory(LlavaError):
     cause = causes.OUT_OF_MEMORY
 
 
-class NaNLoss(LlavaError):
+class Diverged(LlavaError):
     """The loss is not a number."""
 
-    cause = causes.NAN_LOSS
+    cause = causes.DIVERGED
 
 
 class Interrupted(LlavaError):

@@ -8,6 +8,7 @@ signal is lost. Torch is imported only where ranks speak to each other.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,10 @@ from llava_trainer.errors import Interrupted, LlavaError, Terminated
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LastWord", "RankFolder", "Ranks", "StopFlag", "broadcast_text", "gather_texts", "join_gang", "leave_gang"]
+__all__ = [
+    "LastWord", "RankFolder", "Ranks", "StopFlag", "broadcast_text", "gather_texts", "join_gang", "leave_gang",
+    "leaving", "peak_memory_bytes", "uses_cuda",
+]  # fmt: skip
 
 RANK_FOLDER_ENV: Final = "LLAVA_RANK_RESULT_DIR"
 
@@ -186,6 +190,15 @@ def uses_cuda() -> bool:
     import torch  # noqa: PLC0415
 
     return os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held: of its CUDA device, or of the host where it computes on the CPU."""
+    import torch  # noqa: PLC0415
+
+    if uses_cuda():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def gather_texts(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from llava_contract import rules
 from llava_contract.schema import Schema, Uri, filled_by_recipe
 from llava_contract.v1alpha1.data import DataSource
+from llava_contract.v1alpha1.watching import SamplesSpec, ValidationSpec
 
 __all__ = [
     "CheckpointSpec",
@@ -131,6 +132,15 @@ class TrainStageSpec(Schema):
     otherwise."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Seed of initialisation, order and dropout."""
+    deterministic: bool = False
+    """Equal runs give equal losses and weights to the last bit on GPUs too, more slowly; on CPUs they always do."""
+    stop_on_loss_spike: bool = True
+    """End the attempt, naming the rows, when the loss stays far above its course for 5 steps; the next attempt goes on
+    from an earlier checkpoint. A loss that is not a number always ends it."""
+    validation: ValidationSpec | None = None
+    """Rows that are held out; left out, none are."""
+    samples: SamplesSpec | None = None
+    """Sample answers while it trains; a recipe fills its prompts."""
 
 
 class DeepspeedSpec(Schema):

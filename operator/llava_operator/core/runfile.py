@@ -97,6 +97,8 @@ def _prepare(spec: LlavaTrainJobSpec) -> PrepareTask:
                 global_batch=_given(training.batch_size, f"{stage}.batchSize")
                 * _given(training.accumulation, f"{stage}.accumulation")
                 * spec.workers.num_ranks,
+                held_out=training.validation.fraction if training.validation else 0.0,
+                sample_images=training.samples.images if training.samples else [],
             )
             for stage, training in stages.items()
             if training is not None
@@ -131,6 +133,10 @@ def _train(spec: LlavaTrainJobSpec, stage: Stage, artifacts: dict[str, str]) -> 
         precision=_given(training.precision, f"{stage}.precision"),
         order=_given(training.order, f"{stage}.order"),
         seed=training.seed,
+        deterministic=training.deterministic,
+        stop_on_loss_spike=training.stop_on_loss_spike,
+        validation=training.validation,
+        samples=training.samples,
         deepspeed=spec.deepspeed,
         save_every_steps=spec.checkpoint.every_steps or _DEFAULT_SAVE_STEPS,
         save_every_minutes=spec.checkpoint.every_minutes,

@@ -29,11 +29,19 @@ def storage(tmp_path: Path) -> Storage:
 @pytest.fixture
 def save(storage: Storage, alone: Ranks) -> Callable[..., CheckpointRef]:
     def save(
-        step: int, state: list[Fragment] | None = None, *, attempt: int = 1, uid: str = "uid", keep_last: int = 9
+        step: int,
+        state: list[Fragment] | None = None,
+        *,
+        attempt: int = 1,
+        uid: str = "uid",
+        keep_last: int = 9,
+        best: CheckpointRef | None = None,
     ) -> CheckpointRef:
         place = Place("finetune", 0, uid, attempt, f"{attempt:08x}")
         saver = Saver(storage, alone, place, keep_last=keep_last, global_batch=4, seed=0)
-        return saver.save(fragments() if state is None else state, SHAPES, at=Moment(step, 100, 0, step))
+        ref = saver.save(fragments() if state is None else state, SHAPES, at=Moment(step, 100, 0, step))
+        saver.prune(ref, best=best)
+        return ref
 
     return save
 
@@ -201,6 +209,13 @@ def test_only_the_newest_few_are_kept(storage: Storage, save: Callable[..., Chec
     for step in (1, 2, 3, 4):
         save(step, keep_last=2)
     assert steps_on_storage(storage) == {3, 4}
+
+
+def test_the_best_one_is_kept_beside_the_newest_few(storage: Storage, save: Callable[..., CheckpointRef]) -> None:
+    best = save(1)
+    for step in (2, 3, 4):
+        save(step, keep_last=2, best=best)
+    assert steps_on_storage(storage) == {1, 3, 4}
 
 
 def test_the_checkpoint_just_committed_is_never_deleted(storage: Storage, save: Callable[..., CheckpointRef]) -> None:

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from llava_contract.v1alpha1.training import Order
-from llava_trainer.data.pack import Batching, EpochPlan, Pack, Sizes, Step, plan_epoch
+from llava_trainer.data.pack import Batching, EpochPlan, Pack, Sizes, Step, plan_epoch, plan_once
 from llava_trainer.errors import BadData, InvalidSpec
 
 LENGTHS = [100, 900, 300, 2500, 50, 700, 700, 10, 400, 600, 1000, 80]
@@ -110,3 +110,15 @@ def test_nothing_to_train_on_is_bad_data() -> None:
 def test_there_is_no_step_outside_the_epoch(index: int) -> None:
     with pytest.raises(IndexError):
         plan(Batching(4, 1, 4096)).step(index)
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_one_pass_takes_every_sample_once_in_its_own_order(world_size: int) -> None:
+    steps = list(plan_once(sizes(LENGTHS), batching=Batching(5, world_size, 1000)))
+    assert [members(step) for step in steps] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+    assert [step.num_labels for step in steps] == [sum(LENGTHS[i] // 10 for i in members(step)) for step in steps]
+    assert all(len({len(packs) for packs in step.packs_by_rank}) == 1 for step in steps)
+
+
+def test_a_step_counts_its_positions() -> None:
+    assert plan(Batching(len(LENGTHS), 2, 4096)).step(0).num_positions == sum(LENGTHS)

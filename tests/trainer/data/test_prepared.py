@@ -16,7 +16,7 @@ from llava_trainer.data import shards
 from llava_trainer.data.audit import Source
 from llava_trainer.data.conversation import Oddity
 from llava_trainer.data.images import CLIP_336, open_image, prepare
-from llava_trainer.data.prepared import PreparedSet, prepare_set
+from llava_trainer.data.prepared import PreparedSet, RowSet, prepare_set
 from llava_trainer.data.record import Reason
 from llava_trainer.data.sample import Sample, Wording
 from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
@@ -39,7 +39,9 @@ def source(tmp_path: Path) -> Source:
 
 
 def prepared(source: Source, wording: Wording = WORDING, **changes: Any) -> PreparedSet:
-    return prepare_set([source], wording, settings=replace(SMALL, **changes), folder=source.annotations.parent / "out")
+    return prepare_set(
+        RowSet([source]), wording, settings=replace(SMALL, **changes), folder=source.annotations.parent / "out"
+    )
 
 
 def reused(source: Source, wording: Wording = WORDING, **changes: Any) -> tuple[bool, bool]:
@@ -215,7 +217,7 @@ def test_there_is_no_sample_outside_the_set(source: Source, index: int) -> None:
 
 def test_two_sources_make_one_set(source: Source, tmp_path: Path) -> None:
     other = Source(write_rows(tmp_path / "text.json", [row("a", "b")]))
-    done = prepare_set([source, other], WORDING, settings=SMALL, folder=tmp_path / "out")
+    done = prepare_set(RowSet([source, other]), WORDING, settings=SMALL, folder=tmp_path / "out")
     tokens = TokenSet.open(done.tokens)
     assert [s.source for s in tokens.read(range(5))] == ["coco.json"] * 4 + ["text.json"]
     assert tokens.sources == ("coco.json", "text.json")
@@ -224,14 +226,16 @@ def test_two_sources_make_one_set(source: Source, tmp_path: Path) -> None:
 def test_progress_counts_every_row(source: Source, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     out = tmp_path / "out"
-    prepare_set([source], WORDING, settings=SMALL, folder=out, progress=lambda done, total: told.append((done, total)))
+    prepare_set(
+        RowSet([source]), WORDING, settings=SMALL, folder=out, progress=lambda done, total: told.append((done, total))
+    )
     assert told == [(i, 5) for i in range(1, 6)]
 
 
 def test_a_folder_that_cannot_be_made_is_unwritable(source: Source, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageUnwritable, match="cannot be written"):
-        prepare_set([source], WORDING, settings=SMALL, folder=tmp_path / "file")
+        prepare_set(RowSet([source]), WORDING, settings=SMALL, folder=tmp_path / "file")
 
 
 def test_a_full_disk_has_its_own_name(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +244,7 @@ def test_a_full_disk_has_its_own_name(source: Source, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(shards.pq.ParquetWriter, "write_table", full)
     with pytest.raises(NoSpace, match=r"out/images/.*storage is full"):
-        prepare_set([source], WORDING, settings=SMALL, folder=tmp_path / "out")
+        prepare_set(RowSet([source]), WORDING, settings=SMALL, folder=tmp_path / "out")
 
 
 def test_files_alike_in_name_size_and_time_stay_apart(tmp_path: Path) -> None:
@@ -251,6 +255,6 @@ def test_files_alike_in_name_size_and_time_stay_apart(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8), (grey,) * 3).save(folder / "a.bmp")
         os.utime(folder / "a.bmp", ns=(1, 1))
         sources.append(Source(write_rows(folder / f"{grey}.json", [image_row("a.bmp")]), folder))
-    done = prepare_set(sources, WORDING, settings=SMALL, folder=tmp_path / "out")
+    done = prepare_set(RowSet(sources), WORDING, settings=SMALL, folder=tmp_path / "out")
     keys = [sample.images[0] for sample in TokenSet.open(done.tokens).read([0, 1])]
     assert ImageSet.open(done.images).read(keys).mean(axis=(1, 2, 3)).tolist() == [0, 255]

@@ -12,7 +12,7 @@ import torch
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision
 from llava_trainer.engine.step import Agreed, StepInput, StepReport, run_step
 from llava_trainer.engine.zero import ZeroEngine, ZeroSettings
-from llava_trainer.errors import NaNLoss
+from llava_trainer.errors import Diverged
 from llava_trainer.ranks import Ranks
 from support.gang_cases import TinyPack, build, tiny_pack
 
@@ -64,7 +64,7 @@ def test_a_single_source_is_not_told_twice(engine: ZeroEngine) -> None:
 
 
 def test_nan_names_the_rows_of_the_bad_pack_only(engine: ZeroEngine) -> None:
-    with pytest.raises(NaNLoss, match=r"Step 1: loss nan.*Rows of the batch: coco\.json row 41\. "):
+    with pytest.raises(Diverged, match=r"Step 1: loss nan.*Rows of the batch: coco\.json row 41\. "):
         step(engine, [tiny_pack(0, 0), poisoned()])
 
 

@@ -36,7 +36,7 @@ def launch(monkeypatch: pytest.MonkeyPatch, folder: Path, *script: str) -> Ended
         (("exit 74",), 74, "Hang"),
         (("exit 0",), 1, "UnexpectedError"),
         (("succeed", "succeed"), 0, "Succeeded"),
-        (("wait", "word 77"), 77, "NaNLoss"),
+        (("wait", "word 77"), 77, "Diverged"),
         (("consequence 75", "kill"), 137, "Killed"),
     ],
     ids=str,

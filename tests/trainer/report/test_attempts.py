@@ -22,7 +22,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "kind": "train", "model": MODEL, "prepared": "file:///set", "pretrainedProjector": None, "llm": LORA,
         "visionTower": FROZEN, "epochs": 1, "maxSteps": None, "batchSize": 16, "accumulation": 1, "maxLength": 1472,
         "learningRate": 0.002, "schedule": "cosine", "warmupRatio": 0.03, "weightDecay": 0.0, "maxGradNorm": 1.0,
-        "precision": "fp32", "order": "shuffled", "seed": 0, "deepspeed": {"zeroStage": 2, "offload": "none"},
+        "precision": "fp32", "order": "shuffled", "seed": 0, "deterministic": False,
+        "stopOnLossSpike": True, "validation": None, "samples": None, "deepspeed": {"zeroStage": 2, "offload": "none"},
         "saveEverySteps": 60, "saveEveryMinutes": None, "keepLast": 2,
         "tracking": {},
     },
@@ -45,7 +46,7 @@ def ask(storage: Storage, stage: str, attempt: int = 1) -> None:
 def end(storage: Storage, stage: str, attempt: int = 1, *, code: int = 0, message: str = "") -> None:
     seconds = {"import": 1.0, "work": 2.0}
     result = StageResult(
-        stage=stage, attempt=attempt, exit_code=code, reason="NaNLoss", message=message, seconds=seconds
+        stage=stage, attempt=attempt, exit_code=code, reason="Diverged", message=message, seconds=seconds
     )
     storage.write(f"attempts/{stage}-{attempt}/result.json", result.model_dump_json().encode())
 
@@ -75,7 +76,7 @@ def test_a_run_file_tells(storage: Storage, stage: str, said: str) -> None:
     assert said in render(collect(storage))
 
 
-@pytest.mark.parametrize(("message", "said"), [("the loss is &", "the loss is &amp;"), ("", "finetune: NaNLoss")])
+@pytest.mark.parametrize(("message", "said"), [("the loss is &", "the loss is &amp;"), ("", "finetune: Diverged")])
 def test_a_failed_stage_shows_a_banner(storage: Storage, message: str, said: str) -> None:
     end(storage, "finetune", code=14, message=message)
     banner = render(collect(storage)).partition('role="alert">')[2].partition("</div>")[0]

@@ -16,8 +16,11 @@ from PIL import Image
 from llava_contract.result import StageResult
 from llava_contract.run import EvaluateTask, Stage
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
+from llava_trainer.data.question import question_ids
+from llava_trainer.data.template import get_template
 from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData, MissingInput, WrongTemplate
+from llava_trainer.formats.huggingface.metadata import read_metadata
 from llava_trainer.scoring.benchmark import read_benchmark
 from llava_trainer.scoring.prompts import build_prompt
 from llava_trainer.stages import evaluate
@@ -139,12 +142,9 @@ def test_a_split_without_answers_is_answered_for_the_server(job: TrainedJob, tmp
 
 def test_a_prompt_opens_as_a_first_turn_of_training_did(job: TrainedJob, tmp_path: Path) -> None:
     benchmark = read_benchmark(write_tsv(tmp_path / "one.tsv", row(1, image=picture("red"), question="What ?")))
-    task = EvaluateTask(
-        model_uri=str(job.export), prompt_template=None, benchmarks=[], batch_size=1, max_new_tokens=1,
-        minimum_accuracy=None,
-    )  # fmt: skip
-    ids = evaluate._prompt_ids(evaluate._load(task), benchmark.questions[0])
     tokenizer = Tokenizer(job.export)
+    template = get_template(read_metadata(job.export).prompt_template)
+    ids = question_ids(build_prompt(benchmark.questions[0]), template, tokenizer)
     assert ids[0] == tokenizer.bos_id
     assert ids.count(-200) == 1
 

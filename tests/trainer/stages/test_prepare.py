@@ -61,6 +61,8 @@ class Job:
     weight: float = 1.0
     max_length: int = 64
     global_batch: int = 1
+    held_out: float = 0.0
+    sample_images: list[str] = field(default_factory=list)
     storage: str = "job"
     benchmarks: list[BenchmarkSource] = field(default_factory=list)
     data: DataSource | None = None
@@ -94,6 +96,8 @@ class Job:
                 max_length=self.max_length,
                 pad_to_square=pad,
                 global_batch=self.global_batch,
+                held_out=self.held_out,
+                sample_images=self.sample_images,
             )
             for stage, pad in ((Stage.PRETRAIN, False), (Stage.FINETUNE, True))
         ]
@@ -369,3 +373,36 @@ print(sorted({"torch", "transformers", "pandas", "deepspeed"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_held_out_rows_are_a_set_of_their_own(job: Job) -> None:
+    job.held_out = 0.4
+    message = job.prepare().message
+    halves = [json.loads(file.read_text()) for file in (job.folder / "job" / "data" / "sets").iterdir()]
+    for told in halves:
+        apart = [{sample.row for sample in TokenSet.open(told[part]).read(range(len(TokenSet.open(told[part]))))}
+                 for part in ("tokens", "held_out")]  # fmt: skip
+        assert apart[0].isdisjoint(apart[1])
+        assert apart[0] | apart[1] == set(range(NUM_ROWS))
+        assert f"{len(apart[1])} held out" in message
+
+
+def test_a_share_that_holds_out_nothing_is_refused(job: Job) -> None:
+    job.held_out = 1e-9
+    with pytest.raises(InvalidSpec, match=r"spec\.pretrain\.validation\.fraction: 1e-09 of 6 samples holds out none"):
+        job.prepare()
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [(None, MissingInput, "there is nothing there"), (b"no picture", BadData, "name another image")],
+)
+def test_a_sample_image_that_cannot_be_shown_is_named(
+    job: Job, content: bytes | None, error: type[LlavaError], words: str
+) -> None:
+    image = job.folder / "sample.png"
+    if content:
+        image.write_bytes(content)
+    job.sample_images = [str(image)]
+    with pytest.raises(error, match=rf"spec\.pretrain\.samples\.images\[0\].*{words}"):
+        job.prepare()

@@ -18,6 +18,7 @@ from llava_trainer.errors import InvalidSpec, LlavaError, WeightsMismatch
 from llava_trainer.stages import train
 from llava_trainer.storage import open_storage
 from llava_trainer.tracking.history import read_history
+from support.ranks_of import ranks_of
 from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
 
 pytestmark = pytest.mark.timeout(600)
@@ -71,20 +72,6 @@ def undisturbed(job: TinyJob, tmp_path_factory: pytest.TempPathFactory) -> tuple
     ended = place.train(place.config(**LONG))
     assert ended.code == 0, ended.log
     return place, ended
-
-
-def ranks_of(running: Running) -> dict[int, int]:
-    """Rank to process id, as the ranks' environments tell."""
-    mark, found = f"LLAVA_RESULT_FILE={running.folder / 'result.json'}", {}
-    for process in Path("/proc").iterdir():
-        try:
-            entries = (process / "environ").read_text().split("\0") if process.name.isdigit() else []
-        except OSError:
-            continue
-        rank = next((entry.removeprefix("RANK=") for entry in entries if entry.startswith("RANK=")), None)
-        if mark in entries and rank is not None:
-            found[int(rank)] = int(process.name)
-    return found
 
 
 def test_a_stage_says_what_it_made(undisturbed: tuple[Place, Ended]) -> None:

@@ -94,11 +94,13 @@ def test_a_client_that_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_every_number_has_its_metric() -> None:
     told = progress(
-        loss=0.83, learning_rate=2e-4, grad_norm=1.5, samples_per_second=7.25, eta_seconds=7800.0, checkpoint=COMMIT
-    )
+        loss=0.83, learning_rate=2e-4, grad_norm=1.5, samples_per_second=7.25, tokens_per_second=4500.5,
+        memory_bytes=1 << 36, validation_loss=0.9, eta_seconds=7800.0, checkpoint=COMMIT,
+    )  # fmt: skip
     assert {sample.name: sample.value for sample in samples(metrics_text(told, JOB))} == {
         "llava_step": 31, "llava_steps": 90, "llava_loss": 0.83, "llava_learning_rate": 2e-4, "llava_grad_norm": 1.5,
-        "llava_samples_per_second": 7.25, "llava_eta_seconds": 7800, "llava_checkpoint_step": 20,
+        "llava_samples_per_second": 7.25, "llava_tokens_per_second": 4500.5, "llava_memory_bytes": 1 << 36,
+        "llava_validation_loss": 0.9, "llava_eta_seconds": 7800, "llava_checkpoint_step": 20,
         "llava_progress_timestamp_seconds": TIME.timestamp(),
     }  # fmt: skip
 

@@ -8,8 +8,10 @@ from llava_trainer.storage import Storage
 __all__ = ["prune"]
 
 
-def prune(storage: Storage, committed: Place, *, keep_last: int) -> None:
+def prune(storage: Storage, committed: Place, *, keep_last: int, spared: str | None = None) -> None:
     """Delete old checkpoints once `committed` is safe; it is the newest verified one and always stays.
+
+    `spared` is the URI of another that stays, beside the newest few.
 
     A checkpoint loses its manifest first, so that a deletion cut short leaves nothing that looks whole. Half-written
     checkpoints go only when an attempt before this one left them: a living writer is never disturbed.
@@ -20,7 +22,8 @@ def prune(storage: Storage, committed: Place, *, keep_last: int) -> None:
     whole = {place for path in objects if path.endswith(f"/{MANIFEST}") and (place := Place.parse(path))}
     newest_first = sorted(whole, key=lambda place: (place != committed, -place.attempt, -place.step))
     torn = {place for place in places - whole if place.attempt < committed.attempt}
-    for place in [*newest_first[keep_last:], *torn]:
+    old = [place for place in newest_first[keep_last:] if storage.uri_of(place.path) != spared]
+    for place in [*old, *torn]:
         inside = [path for path in objects if path.startswith(f"{place.path}/")]
         for path in sorted(inside, key=lambda path: not path.endswith(f"/{MANIFEST}")):
             storage.delete(path)

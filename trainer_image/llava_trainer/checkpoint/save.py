@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -64,7 +64,7 @@ class Saver:
 
         Raises what the storage raises; then there is no checkpoint, and the one before is still the newest.
         """
-        place = Place(self.place.stage, at.step, self.place.uid, self.place.attempt, self.place.incarnation)
+        place = self._place(at.step)
         shares = gather_texts(self._write_share(place, fragments).model_dump_json())
         commit = ""
         if self.ranks.rank == 0:
@@ -74,8 +74,15 @@ class Saver:
         ref = CheckpointRef(uri=self.storage.uri_of(place.path), step=at.step, manifest_sha256=broadcast_text(commit))
         if self.ranks.rank == 0:
             _LOG.info("checkpoint of step %d committed: %s", at.step, ref.uri)
-            prune(self.storage, place, keep_last=self.keep_last)
         return ref
+
+    def prune(self, newest: CheckpointRef, *, best: CheckpointRef | None = None) -> None:
+        """Drop what is too old once a checkpoint of this gang is committed; `best` stays, however old."""
+        if self.ranks.rank == 0:
+            prune(self.storage, self._place(newest.step), keep_last=self.keep_last, spared=best.uri if best else None)
+
+    def _place(self, step: int) -> Place:
+        return replace(self.place, step=step)
 
     def _write_share(self, place: Place, fragments: Iterable[Fragment]) -> _Share:
         files, num_elements = [], 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -17,7 +17,7 @@ from llava_contract.v1alpha1.training import Order
 from llava_trainer.data.grouping import grouped_order
 from llava_trainer.errors import BadData, InvalidSpec
 
-__all__ = ["Batching", "EpochPlan", "Pack", "Sizes", "Step", "plan_epoch"]
+__all__ = ["Batching", "EpochPlan", "Pack", "Sizes", "Step", "plan_epoch", "plan_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ class Step:
 
     packs_by_rank: tuple[tuple[Pack, ...], ...]
     num_labels: int
+
+    @property
+    def num_positions(self) -> int:
+        """Positions in this step over all ranks: tokens, and every patch of an image."""
+        return sum(pack.length for packs in self.packs_by_rank for pack in packs)
 
     @property
     def num_samples(self) -> int:
@@ -81,12 +86,7 @@ class EpochPlan:
         if not 0 <= index < self.num_steps:
             raise IndexError(f"step {index} of an epoch with {self.num_steps}")
         size = self.batching.global_batch
-        chosen = self.order[index * size : (index + 1) * size]
-        by_rank = _spread(chosen, self.sizes.positions, self.batching.world_size)
-        packed = [_pack(indices, self.sizes.positions, self.batching.pack_length) for indices in by_rank]
-        num_packs = max(map(len, packed))
-        filled = (tuple(packs) + (Pack((), 0),) * (num_packs - len(packs)) for packs in packed)
-        return Step(tuple(filled), sum(int(self.sizes.labels[i]) for i in chosen))
+        return _step(self.order[index * size : (index + 1) * size], self.sizes, self.batching)
 
 
 def plan_epoch(sizes: Sizes, *, batching: Batching, epoch: int) -> EpochPlan:
@@ -105,6 +105,22 @@ def plan_epoch(sizes: Sizes, *, batching: Batching, epoch: int) -> EpochPlan:
     order = _order(sizes, batching, epoch)
     num_steps = -(-len(order) // batching.global_batch)
     return EpochPlan(batching, tuple(islice(cycle(order), num_steps * batching.global_batch)), sizes)
+
+
+def plan_once(sizes: Sizes, *, batching: Batching) -> Iterator[Step]:
+    """Plan one pass over samples of these sizes in their own order, each once: the last step may be a smaller one."""
+    everyone = range(len(sizes.positions))
+    for start in range(0, len(everyone), batching.global_batch):
+        chosen = everyone[start : start + batching.global_batch]
+        yield _step(chosen, sizes, batching)
+
+
+def _step(chosen: Sequence[int], sizes: Sizes, batching: Batching) -> Step:
+    by_rank = _spread(chosen, sizes.positions, batching.world_size)
+    packed = [_pack(indices, sizes.positions, batching.pack_length) for indices in by_rank]
+    num_packs = max(map(len, packed))
+    filled = (tuple(packs) + (Pack((), 0),) * (num_packs - len(packs)) for packs in packed)
+    return Step(tuple(filled), sum(int(sizes.labels[i]) for i in chosen))
 
 
 def _order(sizes: Sizes, batching: Batching, epoch: int) -> list[int]:

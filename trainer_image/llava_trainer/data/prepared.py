@@ -19,11 +19,11 @@ from llava_trainer.data.audit import Audit, Examined, Seen, Source, Tally, exami
 from llava_trainer.data.conversation import Oddity, normalise
 from llava_trainer.data.images import BadImage, ImageSettings, check_image, find_image, prepare
 from llava_trainer.data.record import BadRow, Reason, read_records
-from llava_trainer.data.sample import Dropped, DropReason, Wording, tokenise
+from llava_trainer.data.sample import Dropped, DropReason, Sample, Wording, tokenise
 from llava_trainer.data.shards import ImageSet, ImageWriter, Place, TokenSet, TokenWriter
 from llava_trainer.errors import BadData
 
-__all__ = ["NothingToTrainOn", "PreparedSet", "prepare_set"]
+__all__ = ["NothingToTrainOn", "PreparedSet", "RowSet", "prepare_set"]
 
 _FILES_AT_ONCE: Final = 4096
 
@@ -53,19 +53,32 @@ def _why_nothing(audit: Audit, max_length: int) -> str:
 
 
 @dataclass(frozen=True)
+class RowSet:
+    """The rows of a stage, and the share of them that is held out of its training."""
+
+    sources: Sequence[Source]
+    held_out: float = 0.0
+
+
+@dataclass(frozen=True)
 class PreparedSet:
-    """Where the two halves of a prepared data set lie, what the walk found, and which halves were there already."""
+    """Where the parts of a prepared data set lie, what the walk found, and which parts were there already.
+
+    held_out: the samples that are not trained on; None where none are.
+    """
 
     images: str
     tokens: str
+    held_out: str | None
     audit: Audit
     num_samples: int
+    num_held_out: int
     reused_images: bool
     reused_tokens: bool
 
 
 def prepare_set(
-    sources: Sequence[Source],
+    rows: RowSet,
     wording: Wording,
     *,
     settings: ImageSettings,
@@ -78,18 +91,27 @@ def prepare_set(
     `progress(done, total)` is called after each row of a walk. Raises NothingToTrainOn when no row is left.
     """
     home = folder if isinstance(folder, Place) else Place(folder)
-    survey = _take_survey(sources)
+    survey = _take_survey(rows.sources)
     image_key = _digest(["images v1", survey.images, settings.digest])
-    token_key = _digest(["tokens v2", survey.annotations, wording.digest, image_key])
+    split = [rows.held_out] if rows.held_out else []
+    token_key = _digest(["tokens v2", survey.annotations, wording.digest, image_key, *split])
     images, tokens = home.below(f"images/{image_key}"), home.below(f"tokens/{token_key}")
     had_images, had_tokens = images.manifest() is not None, tokens.manifest() is not None
     if not (had_images and had_tokens):
         gallery = _Gallery(images, settings, survey)
-        rows = _told(examine(sources, gallery.look), survey.num_rows, progress)
-        _walk(rows, wording, gallery=gallery, tokens=tokens)
-    samples = TokenSet.open(tokens)
-    audit = Audit.from_json(samples.notes)
-    return PreparedSet(images.folder, tokens.folder, audit, len(samples), had_images, had_images and had_tokens)
+        examined = _told(examine(rows.sources, gallery.look), survey.num_rows, progress)
+        _walk(examined, wording, gallery=gallery, sides=_Sides(tokens, rows.held_out))
+    samples, held_out = TokenSet.open(tokens), _held_out(tokens) if rows.held_out else None
+    return PreparedSet(
+        images=images.folder,
+        tokens=tokens.folder,
+        held_out=held_out.folder if held_out else None,
+        audit=Audit.from_json(samples.notes),
+        num_samples=len(samples),
+        num_held_out=len(TokenSet.open(held_out)) if held_out else 0,
+        reused_images=had_images,
+        reused_tokens=had_images and had_tokens,
+    )
 
 
 def _told(rows: Iterable[Examined], total: int, progress: Callable[[int, int], None] | None) -> Iterator[Examined]:
@@ -99,9 +121,43 @@ def _told(rows: Iterable[Examined], total: int, progress: Callable[[int, int], N
             progress(done, total)
 
 
-def _walk(rows: Iterable[Examined], wording: Wording, *, gallery: _Gallery, tokens: Place) -> None:
+def _held_out(tokens: Place) -> Place:
+    return tokens.below("held-out")
+
+
+class _Sides:
+    """Who trains and who is held out: rows about the same image stand on the same side, in every run."""
+
+    def __init__(self, tokens: Place, held_out: float) -> None:
+        self._share = held_out
+        self._training = TokenWriter(tokens)
+        self._held_out = TokenWriter(_held_out(tokens)) if held_out else None
+
+    def add(self, sample: Sample, stored: Sample, *, copies: int) -> None:
+        """Take a sample under the names that its row gave to images, and as it is stored; held out, it counts once."""
+        if self._held_out is not None and _chance(sample) < self._share:
+            if copies:
+                self._held_out.add(stored)
+            return
+        for _ in range(copies):
+            self._training.add(stored)
+
+    def finish(self, *, notes: str) -> None:
+        """Make the sets exist; the one that trains comes last."""
+        if self._held_out is not None:
+            self._held_out.finish()
+        self._training.finish(notes=notes)
+
+
+def _chance(sample: Sample) -> float:
+    """Draw a number below 1 that depends on the row's first image, or on the row where there is none."""
+    name = sample.images[0] if sample.images else f"{sample.source} row {sample.row}"
+    return int(_digest(["held out", name])[:12], 16) / 16**12
+
+
+def _walk(rows: Iterable[Examined], wording: Wording, *, gallery: _Gallery, sides: _Sides) -> None:
     """Row by row: store its images, tokenise, write; the manifests come last, the tokens' after the images'."""
-    tally, writer = Tally(), TokenWriter(tokens)
+    tally = Tally()
     for examined in rows:
         for image, rgb in examined.new_images:
             gallery.add(examined.source, image, rgb)
@@ -114,13 +170,12 @@ def _walk(rows: Iterable[Examined], wording: Wording, *, gallery: _Gallery, toke
             continue
         tally.keep(examined.finding)
         stored = replace(sample, images=gallery.keys(examined.source, sample.images))
-        for _ in range(examined.source.copies(sample.row)):
-            writer.add(stored)
+        sides.add(sample, stored, copies=examined.source.copies(sample.row))
     audit = tally.audit()
     gallery.finish()
     if not audit.num_kept:
         raise NothingToTrainOn(audit, max_length=wording.max_length)
-    writer.finish(notes=audit.to_json())
+    sides.finish(notes=audit.to_json())
 
 
 @dataclass(frozen=True)

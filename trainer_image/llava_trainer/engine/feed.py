@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from llava_trainer.data.batch import Batch, make_batch, seen_images
-from llava_trainer.data.pack import Batching, EpochPlan, Pack, Sizes, Step, plan_epoch
+from llava_trainer.data.pack import Batching, EpochPlan, Pack, Sizes, Step, plan_epoch, plan_once
 from llava_trainer.data.shards import ImageSet, TokenSet
 
 __all__ = ["Feed"]
@@ -42,6 +42,10 @@ class Feed:
         epoch, index = self.cursor(step)
         return self._epoch(epoch).step(index)
 
+    def once(self) -> Iterator[Step]:
+        """Every sample once, in the order of the set."""
+        return plan_once(self._sizes(), batching=self.batching)
+
     def batches(self, plan: Step) -> Iterator[Batch]:
         """This rank's packs of a step, in order; the next one is made while the last one trains."""
         packs = plan.packs_by_rank[self.rank]
@@ -62,8 +66,10 @@ class Feed:
     def _epoch(self, epoch: int) -> EpochPlan:
         if epoch not in self._epochs:
             self._epochs.clear()  # an order of half a million rows: one is enough
-            tokens = self.tokens
-            columns = (tokens.lengths(self.patches), tokens.num_labels, tokens.lengths(1), tokens.num_slots)
-            sizes = Sizes(*(column.tolist() for column in columns))
-            self._epochs[epoch] = plan_epoch(sizes, batching=self.batching, epoch=epoch)
+            self._epochs[epoch] = plan_epoch(self._sizes(), batching=self.batching, epoch=epoch)
         return self._epochs[epoch]
+
+    def _sizes(self) -> Sizes:
+        tokens = self.tokens
+        columns = (tokens.lengths(self.patches), tokens.num_labels, tokens.lengths(1), tokens.num_slots)
+        return Sizes(*(column.tolist() for column in columns))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,6 +120,21 @@ class ZeroEngine:
         loss_L: torch.Tensor = self._engine(batch)  # noqa: N806
         self._engine.backward(loss_L.sum() * scale, scale_wrt_gas=False)
         return loss_L.detach()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Compute without gradients and without dropout inside; every rank does."""
+        self._engine.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._engine.train()
+
+    def losses(self, batch: object) -> torch.Tensor:
+        """The loss of each label of one pack, [L]; inside `resting`."""
+        loss_L: torch.Tensor = self._engine(batch)  # noqa: N806
+        return loss_L
 
     def update(self, learning_rate: float) -> float:
         """Clip, step and clear; give the gradients' global norm from before the clipping.

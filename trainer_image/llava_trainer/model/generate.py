@@ -67,7 +67,7 @@ def answer(
     for start in range(0, len(order), batch_size):
         numbers = order[start : start + batch_size]
         batch = [prompts[i] for i in numbers]
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: a model in training goes on with what ZeRO-3 gathers here
             names = list(dict.fromkeys(name for prompt in batch for name in prompt.images))
             rows = _encode(model, names, known=rows, read_images=read_images)
             answers = _decode(model, _pad([_embed(model, prompt, rows) for prompt in batch]), stopping)
@@ -120,7 +120,7 @@ def _decode(model: Llava, batch: _Padded, stopping: Stopping) -> list[tuple[int,
         hidden = model.llm.model(
             inputs_embeds=inputs, attention_mask=mask_BT, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
-        tokens_B = model.llm.lm_head.logits(hidden[:, -1]).float().argmax(dim=-1)
+        tokens_B = model.llm.lm_head(hidden[:, -1]).float().argmax(dim=-1)
         for row, token in enumerate(tokens_B.tolist()):
             if row in unfinished and token not in stopping.token_ids:
                 answers[row].append(token)

@@ -6,6 +6,8 @@ T = positions of a pack, S = sequences, D = width, L = labels, N = rows of logit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +40,10 @@ class Head(nn.Module):
         self.bias = linear.bias
         self.softcap = softcap
 
-    def forward(self, hidden_LD: torch.Tensor, labels_L: torch.Tensor) -> torch.Tensor:
-        """The cross-entropy of each of L labels, float32 [L]."""
+    def forward(self, hidden_LD: torch.Tensor, labels_L: torch.Tensor | None = None) -> torch.Tensor:
+        """The cross-entropy of each of L labels, float32 [L]; without labels the logits, [L, V]."""
+        if labels_L is None:
+            return self.logits(hidden_LD)
         chunks = zip(hidden_LD.split(_ROWS_AT_ONCE), labels_L.split(_ROWS_AT_ONCE), strict=True)
         return torch.cat([cross_entropy(self.logits(hidden), labels) for hidden, labels in chunks])
 
@@ -71,6 +75,15 @@ class Llm(nn.Module):
         """Attend by padding mask and cache, for generation; sdpa leaves out the cap on Gemma-2's scores."""
         is_capped = getattr(self.config, "attn_logit_softcapping", None) is not None
         self.model.set_attn_implementation("eager" if is_capped else "sdpa")
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Attend as generation does inside, as training does afterwards."""
+        self.use_padded_attention()
+        try:
+            yield
+        finally:
+            self.use_packed_attention()
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Look tokens up, scaled where the family scales (Gemma): [...] to [..., D]."""

@@ -36,9 +36,11 @@ def draw_svg(curve: Curve) -> str:
     if not rows:
         return ""
     losses, smoothed = [row.loss for row in rows], smooth([row.loss for row in rows])
-    ticks = _ticks(min(0.0, *losses) if min(losses) < 0 else 0.0, max(losses))
+    held_out = [row for row in curve.validations if math.isfinite(row.loss) and rows[0].step <= row.step]
+    every = [*losses, *(row.loss for row in held_out)]
+    ticks = _ticks(min(0.0, *every) if min(every) < 0 else 0.0, max(every))
     low, high = ticks[0], ticks[-1]
-    first, last = rows[0].step, max(rows[-1].step, rows[0].step + 1)
+    first, last = rows[0].step, max(rows[-1].step, rows[0].step + 1, *(row.step for row in held_out))
 
     def place(step: int, loss: float) -> str:
         x = _LEFT + (step - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
@@ -51,8 +53,11 @@ def draw_svg(curve: Curve) -> str:
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Loss of {curve.stage} by optimizer step">']
     parts += [_grid_line(tick, place(first, tick)) for tick in ticks]
     parts += [_step_label(step, place(step, low)) for step in _step_ticks(first, last)]
-    parts.append(f'<polyline class="raw" points="{raw}"/><polyline class="calm" points="{calm}"/></svg>')
-    return "".join(parts)
+    parts.append(f'<polyline class="raw" points="{raw}"/><polyline class="calm" points="{calm}"/>')
+    if held_out:
+        measured = " ".join(place(row.step, row.loss) for row in held_out)
+        parts.append(f'<polyline class="held" points="{measured}"/>')
+    return "".join([*parts, "</svg>"])
 
 
 def _grid_line(tick: float, where: str) -> str:
@@ -95,6 +100,9 @@ def draw_png(curve: Curve) -> bytes:
     axes = figure.add_subplot()
     axes.plot(steps, losses, color="#9db4d8", linewidth=0.8)
     axes.plot(steps, smooth(losses), color="#2457a6", linewidth=1.8)
+    if curve.validations:
+        held = curve.validations
+        axes.plot([row.step for row in held], [row.loss for row in held], color="#c2571a", marker="o", markersize=3)
     axes.set(title=f"{curve.stage}: loss", xlabel="optimizer step")
     axes.grid(visible=True, alpha=0.25)
     out = io.BytesIO()

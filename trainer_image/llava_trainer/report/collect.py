@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -22,6 +22,8 @@ from llava_trainer.report.jobfile import story_of_job
 from llava_trainer.report.samples import read_samples
 from llava_trainer.storage import Storage
 from llava_trainer.tracking.history import read_history
+from llava_trainer.tracking.told_answers import ToldAnswer, read_told_answers
+from llava_trainer.tracking.validations import Validation, read_validations
 
 __all__ = ["collect"]
 
@@ -99,7 +101,9 @@ def _curves(sources: _Sources) -> Iterator[Curve]:
     for stage in _TRAINING:
         path = f"logs/{stage}-history.jsonl"
         if curve := sources.attempt(path, partial(_curve, sources.storage, stage)):
-            yield curve
+            held_out = sources.attempt(f"logs/{stage}-validation.jsonl", partial(_validations, sources.storage, stage))
+            told = sources.attempt(f"logs/{stage}-answers.jsonl", partial(_told, sources.storage, stage))
+            yield replace(curve, validations=held_out or (), told=told or ())
 
 
 def _curve(storage: Storage, stage: str) -> Curve | None:
@@ -108,6 +112,19 @@ def _curve(storage: Storage, stage: str) -> Curve | None:
         # TypeError for what is no number.
         math.fsum((row.step, row.loss, row.seconds, row.num_labels, *row.by_source.values()))
     return Curve(stage, rows) if rows else None
+
+
+def _validations(storage: Storage, stage: str) -> tuple[Validation, ...]:
+    rows = tuple(read_validations(storage, stage))
+    math.fsum(number for row in rows for number in (row.step, row.loss))
+    return rows
+
+
+def _told(storage: Storage, stage: str) -> tuple[ToldAnswer, ...]:
+    rows = tuple(read_told_answers(storage, stage))
+    math.fsum(row.step for row in rows)
+    "".join(text for row in rows for text in (row.prompt, row.image, row.answer))  # TypeError for what is no text
+    return rows
 
 
 def _audits(sources: _Sources) -> Iterator[StageAudit]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Final
 
 from llava_trainer.data.audit import Audit
 from llava_trainer.report.samples import SampleAnswer
 from llava_trainer.tracking.history import HistoryRow
+from llava_trainer.tracking.told_answers import ToldAnswer
+from llava_trainer.tracking.validations import Validation
 
 __all__ = [
     "Curve", "JobStory", "Report", "ScoreLine", "ScoreTable", "SettingGroup", "SourceLoss", "StageAudit", "StageLine",
-    "Unread",
+    "Talk", "Unread",
 ]  # fmt: skip
 
 
@@ -39,11 +42,42 @@ class SourceLoss:
 
 
 @dataclass(frozen=True, slots=True)
+class Talk:
+    """What the model answered to one prompt about one image as it learnt: (step, answer), first to last."""
+
+    prompt: str
+    image: str
+    answers: tuple[tuple[int, str], ...]
+
+
+_SHOWN: Final = 6
+"""Moments of a talk on the page; the stage's log has all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
-    """The loss trace of a training stage."""
+    """The loss trace of a training stage, what its held-out rows said, and what the model answered meanwhile."""
 
     stage: str
     rows: tuple[HistoryRow, ...]
+    validations: tuple[Validation, ...] = ()
+    told: tuple[ToldAnswer, ...] = ()
+
+    @property
+    def best(self) -> Validation | None:
+        """The lowest loss of the held-out rows."""
+        return min(self.validations, key=lambda row: row.loss, default=None)
+
+    @property
+    def talks(self) -> tuple[Talk, ...]:
+        """Each prompt with its answers at a few moments, the first and the last among them."""
+        pairs = dict.fromkeys((told.prompt, told.image) for told in self.told)
+        return tuple(self._talk(prompt, image) for prompt, image in pairs)
+
+    def _talk(self, prompt: str, image: str) -> Talk:
+        told = [(one.step, one.answer) for one in self.told if (one.prompt, one.image) == (prompt, image)]
+        shown = sorted({round(i * (len(told) - 1) / (_SHOWN - 1)) for i in range(_SHOWN)})
+        return Talk(prompt, image, tuple(told[i] for i in shown))
 
     @property
     def sources(self) -> tuple[SourceLoss, ...]:

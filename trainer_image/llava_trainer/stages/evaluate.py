@@ -20,7 +20,7 @@ from llava_contract.result import Artifact, StageResult
 from llava_contract.run import EvaluateTask, RunConfig, StorageTarget
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.images import BadImage, ImageSettings, image_warnings, pixels, prepare
-from llava_trainer.data.sample import IMAGE
+from llava_trainer.data.question import question_ids, stop_ids
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData
@@ -31,7 +31,7 @@ from llava_trainer.report.page import write_report
 from llava_trainer.report.samples import SampleAnswer, choose_samples, write_samples
 from llava_trainer.scoring.answers import Answer
 from llava_trainer.scoring.benchmark import Benchmark, Question, read_benchmark
-from llava_trainer.scoring.prompts import IMAGE_TOKEN, build_prompt
+from llava_trainer.scoring.prompts import build_prompt
 from llava_trainer.scoring.results import RunArguments, write_results
 from llava_trainer.scoring.scorereport import ScoreReport, score_answers
 from llava_trainer.storage import Storage, materialise, open_storage
@@ -57,12 +57,6 @@ class Speaker:
     template: PromptTemplate
     images: ImageSettings
     dtype: str
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """Tokens that end an answer: EOS, the template's suffix and its stop words."""
-        words = {self.tokenizer.token_id(piece) for piece in self.template.must_be_pieces}
-        return frozenset(token for token in (*words, self.tokenizer.eos_id) if token is not None)
 
 
 def import_heavy(config: RunConfig) -> None:  # noqa: ARG001  (the signature of every stage)
@@ -135,21 +129,17 @@ def _answers(speaker: Speaker, benchmark: Benchmark, task: EvaluateTask) -> Iter
     def read_images(names: Sequence[str]) -> torch.Tensor:
         return _pixels([_picture(benchmark, questions[name], speaker.images) for name in names], speaker.images)
 
-    prompts = [Prompt(_prompt_ids(speaker, question), (str(question.image_index),)) for question in benchmark.questions]
-    stopping = Stopping(speaker.stop_ids, task.max_new_tokens)
+    template, tokenizer = speaker.template, speaker.tokenizer
+    prompts = [
+        Prompt(question_ids(build_prompt(question), template, tokenizer), (str(question.image_index),))
+        for question in benchmark.questions
+    ]
+    stopping = Stopping(stop_ids(template, tokenizer), task.max_new_tokens)
     for number, token_ids in answer(
         speaker.model, prompts, read_images=read_images, stopping=stopping, batch_size=task.batch_size
     ):
         text = speaker.tokenizer.decode(token_ids, skip_special_tokens=True)
         yield Answer(benchmark.questions[number].index, text.strip())
-
-
-def _prompt_ids(speaker: Speaker, question: Question) -> tuple[int, ...]:
-    """Write a question down as a first turn was in training; only the first image token stands for the picture."""
-    tokenizer = speaker.tokenizer
-    before, _, after = speaker.template.wrap(build_prompt(question)).partition(IMAGE_TOKEN)
-    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    return (*bos, *tokenizer.encode(before), IMAGE, *tokenizer.encode(after))
 
 
 def _picture(benchmark: Benchmark, question: Question, settings: ImageSettings) -> Image.Image:

@@ -21,9 +21,9 @@ from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunCo
 from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.audit import Audit, Source
-from llava_trainer.data.images import ImageSettings
+from llava_trainer.data.images import BadImage, ImageSettings, check_image
 from llava_trainer.data.layout import find_published
-from llava_trainer.data.prepared import NothingToTrainOn, PreparedSet, prepare_set
+from llava_trainer.data.prepared import NothingToTrainOn, PreparedSet, RowSet, prepare_set
 from llava_trainer.data.sample import Wording
 from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
@@ -77,6 +77,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     storage.require_space(_MIN_FREE_BYTES)
     parts = _check_model(task.model, config.storage)
     _check_benchmarks(task.benchmarks, config.storage)
+    for wanted in task.sets:
+        _check_samples(wanted, config.storage)
     sources = {wanted.stage: _find_sources(wanted, config.storage) for wanted in task.sets}
     prepared: dict[Stage, PreparedSet] = {}
     audits: dict[Stage, Audit] = {}
@@ -140,6 +142,17 @@ def _check_benchmarks(benchmarks: list[BenchmarkSource], server: StorageTarget) 
         read_benchmark(file).check_images()
 
 
+def _check_samples(wanted: PreparedSetConfig, server: StorageTarget) -> None:
+    """Open the pictures that training will ask about: a GPU should not find that one is missing."""
+    for number, uri in enumerate(wanted.sample_images):
+        field = f"spec.{wanted.stage}.samples.images[{number}]"
+        file = _found(uri, field, server=server)
+        try:
+            check_image(file)
+        except BadImage as bad:
+            raise BadData(f"{field}: {uri}: {bad.detail}; name another image.") from bad
+
+
 def _prepare(
     rows: Rows, parts: Parts, *, audits: dict[Stage, Audit], storage: Storage, context: StageContext
 ) -> PreparedSet:
@@ -147,7 +160,7 @@ def _prepare(
     stage = rows.wanted.stage
     try:
         made = prepare_set(
-            rows.sources,
+            RowSet(rows.sources, rows.wanted.held_out),
             Wording(rows.template, parts.tokenizer, rows.wanted.max_length),
             settings=ImageSettings.from_folder(parts.tower, pad_to_square=rows.wanted.pad_to_square),
             folder=Place("data", storage),
@@ -162,7 +175,12 @@ def _prepare(
 
 
 def _require_a_batch(wanted: PreparedSetConfig, made: PreparedSet) -> None:
-    """Refuse what would fill its only step with the same rows again."""
+    """Refuse what would fill its only step with the same rows again, or hold out nothing."""
+    if made.held_out and not made.num_held_out:
+        raise InvalidSpec(
+            f"spec.{wanted.stage}.validation.fraction: {wanted.held_out:g} of {made.num_samples:,} samples holds out "
+            "none; raise it, or leave validation out."
+        )
     if wanted.global_batch > made.num_samples:
         raise InvalidSpec(
             f"spec.{wanted.stage}.batchSize: batchSize x accumulation x ranks is {wanted.global_batch:,}, more than "
@@ -207,6 +225,7 @@ def _store_set(storage: Storage, stage: Stage, made: PreparedSet) -> str:
     halves = {
         "images": storage.uri_of(made.images),
         "tokens": storage.uri_of(made.tokens),
+        **({"held_out": storage.uri_of(made.held_out)} if made.held_out else {}),
         "num_samples": made.num_samples,
     }
     content = json.dumps(halves, sort_keys=True).encode()
@@ -220,6 +239,7 @@ def _summary(stage: Stage, made: PreparedSet) -> str:
     counts = f"{stage}: {found.num_kept:,} of {found.num_rows:,} rows kept"
     counts += f", {len(found.bad_rows):,} quarantined" if found.bad_rows else ""
     counts += f", {len(found.dropped):,} without a label" if found.dropped else ""
+    counts += f", {made.num_held_out:,} held out" if made.held_out else ""
     if made.reused_tokens:
         return f"{counts}, all reused."
     return f"{counts}, images reused." if made.reused_images else f"{counts}."

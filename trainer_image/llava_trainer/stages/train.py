@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
-from functools import partial
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 
 from llava_contract import causes
-from llava_contract.result import Artifact, CheckpointRef, StageResult
+from llava_contract.result import Artifact, StageResult
 from llava_contract.run import RunConfig, Stage, StorageTarget, TrainTask
 from llava_contract.v1alpha1.training import Precision, TuningMode
 from llava_trainer.checkpoint.restore import Checkpoint, Wanted, find_newest, read_weights
@@ -23,17 +24,14 @@ from llava_trainer.data.shards import ImageSet, Place, TokenSet
 from llava_trainer.engine.feed import Feed
 from llava_trainer.engine.loop import Outcome, SaveRule, Training, train
 from llava_trainer.engine.optimizer import LearningRate
+from llava_trainer.engine.spikes import SpikeWatch
 from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
 from llava_trainer.errors import BadData, InvalidSpec, WeightsMismatch
 from llava_trainer.ranks import Ranks, join_gang, leave_gang
+from llava_trainer.stages.watchers import Watched, make_sampler, make_validator, open_trackers
 from llava_trainer.storage import Storage, materialise, open_storage
 from llava_trainer.tracking.history import History, read_history
-from llava_trainer.tracking.identity import RunIdentity
-from llava_trainer.tracking.mlflow_run import MlflowRun
 from llava_trainer.tracking.progress import StageContext
-from llava_trainer.tracking.tensorboard import EventFiles
-from llava_trainer.tracking.trackers import Opener, Trackers
-from llava_trainer.tracking.wandb_run import WandbRun
 
 if TYPE_CHECKING:
     from llava_trainer.model.llava import Llava
@@ -56,24 +54,26 @@ def import_heavy(config: RunConfig) -> None:
 def run(config: RunConfig, context: StageContext) -> StageResult:
     """Train one stage to its end, from wherever the newest verified checkpoint stands.
 
-    Raises Terminated or Interrupted after saving, NaNLoss with the rows, CorruptState when commits were lost.
+    Raises Terminated or Interrupted after saving, Diverged with the rows, CorruptState when commits were lost.
     """
     task, ranks = _task(config), Ranks.from_environment()
     storage = open_storage(config.storage)
     device = join_gang(ranks, timeout_s=2 * config.hang_timeout_seconds)
-    _be_deterministic(device)
+    _be_deterministic(device, asked=task.deterministic)
     model = _build(config, storage, device)
-    feed = _feed(config, storage, ranks=ranks, model=model, device=device)
+    prepared = _open_prepared(storage, task.prepared, server=config.storage)
+    feed = _feed(task, prepared, ranks=ranks, model=model, device=device)
     engine = open_engine(model, _zero_settings(task), ranks=ranks)
     newest = find_newest(storage, _wanted(config), ranks=ranks)
     done_steps = _resume(engine, newest, feed) if newest else 0
-    training = _training(config, engine, feed, storage=storage, done_steps=done_steps)
+    watched = Watched(config, storage, engine, feed, done_steps)
+    training = _training(watched, model, prepared.held_out)
     try:
         outcome = train(training, context, done_steps=done_steps, newest=newest.ref if newest else None)
     finally:
         training.trackers.close()
     leave_gang()
-    return _result(config, outcome, storage, total_steps=training.rate.total_steps)
+    return _result(watched, training, outcome)
 
 
 def _task(config: RunConfig) -> TrainTask:
@@ -81,9 +81,11 @@ def _task(config: RunConfig) -> TrainTask:
     return config.task
 
 
-def _be_deterministic(device: torch.device) -> None:
-    """Equal inputs give equal losses to the last bit on a CPU; on GPUs that would cost speed and is not promised."""
-    if device.type == "cpu":
+def _be_deterministic(device: torch.device, *, asked: bool) -> None:
+    """Equal inputs give equal losses to the last bit: always on a CPU; on GPUs, where it costs speed, when asked."""
+    if asked and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
+    if asked or device.type == "cpu":
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
 
@@ -110,10 +112,17 @@ def _home_of(uri: str, storage: Storage, server: StorageTarget) -> Storage:
     return open_storage(server.model_copy(update={"uri": above}), must_exist=True)
 
 
-def _feed(config: RunConfig, storage: Storage, *, ranks: Ranks, model: Llava, device: torch.device) -> Feed:
-    """Open the prepared set and say how it is cut into steps; a pack holds what `batch_size` longest rows take."""
-    task = _task(config)
-    images, tokens = _open_prepared(storage, task.prepared, server=config.storage)
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What prepare made for a stage."""
+
+    images: ImageSet
+    tokens: TokenSet
+    held_out: TokenSet | None
+
+
+def _feed(task: TrainTask, prepared: _Prepared, *, ranks: Ranks, model: Llava, device: torch.device) -> Feed:
+    """Say how the prepared set is cut into steps; a pack holds what `batch_size` longest rows take."""
     patches = model.patches_per_image
     batching = Batching(
         global_batch=task.batch_size * task.accumulation * ranks.world_size,
@@ -122,16 +131,18 @@ def _feed(config: RunConfig, storage: Storage, *, ranks: Ranks, model: Llava, de
         order=task.order,
         seed=task.seed,
     )
-    return Feed(tokens, images, batching, rank=ranks.rank, patches=patches, device=device)
+    return Feed(prepared.tokens, prepared.images, batching, rank=ranks.rank, patches=patches, device=device)
 
 
-def _open_prepared(storage: Storage, uri: str, *, server: StorageTarget) -> tuple[ImageSet, TokenSet]:
+def _open_prepared(storage: Storage, uri: str, *, server: StorageTarget) -> _Prepared:
     try:
-        halves = json.loads(storage.read(uri))
-        places = [Place(halves[half], _home_of(halves[half], storage, server)) for half in ("images", "tokens")]
-    except (ValueError, KeyError, TypeError) as error:
+        told = json.loads(storage.read(uri))
+        parts = [told["images"], told["tokens"], *filter(None, [told.get("held_out")])]
+        images, tokens, *held_out = [Place(part, _home_of(part, storage, server)) for part in parts]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(f"{uri}: not a prepared set ({error!r}); prepare the data again.") from error
-    return ImageSet.open(places[0]), TokenSet.open(places[1])
+    held = TokenSet.open(held_out[0]) if held_out else None
+    return _Prepared(ImageSet.open(images), TokenSet.open(tokens), held)
 
 
 def _zero_settings(task: TrainTask) -> ZeroSettings:
@@ -163,51 +174,54 @@ def _resume(engine: ZeroEngine, newest: Checkpoint, feed: Feed) -> int:
     return manifest.step
 
 
-def _training(config: RunConfig, engine: ZeroEngine, feed: Feed, *, storage: Storage, done_steps: int) -> Training:
-    task = _task(config)
+def _training(watched: Watched, model: Llava, held_out: TokenSet | None) -> Training:
+    config, task, storage, feed = watched.config, watched.task, watched.storage, watched.feed
     total_steps = task.max_steps or (task.epochs or 1) * feed.steps_per_epoch
+    history = History.resume(storage, watched.stage, done_steps=watched.done_steps)
     saver = Saver(
         storage=storage,
         ranks=Ranks.from_environment(),
-        place=agree_on_place(config.stage.value, uid=config.job.uid, attempt=config.attempt),
+        place=agree_on_place(watched.stage, uid=config.job.uid, attempt=config.attempt),
         keep_last=task.keep_last,
         global_batch=feed.batching.global_batch,
         seed=task.seed,
     )
     return Training(
-        engine=engine,
+        engine=watched.engine,
         feed=feed,
         rate=LearningRate(task.learning_rate, total_steps, task.warmup_ratio, task.schedule, task.accumulation),
         saver=saver,
-        history=History.resume(storage, config.stage.value, done_steps=done_steps),
-        trackers=Trackers(_openers(config, storage, done_steps) if saver.ranks.rank == 0 else {}),
+        history=history,
+        trackers=open_trackers(watched),
         save_rule=SaveRule(task.save_every_steps, task.save_every_minutes),
         hang_timeout_s=config.hang_timeout_seconds,
+        spikes=SpikeWatch.resume(row.loss for row in history.rows) if task.stop_on_loss_spike else None,
+        validator=make_validator(watched, held_out),
+        sampler=make_sampler(watched, model, held_out),
     )
 
 
-def _openers(config: RunConfig, storage: Storage, done_steps: int) -> dict[str, Opener]:
-    """Say who is told of the numbers; each library is imported by the thread that tells."""
-    stage, spec, identity = config.stage.value, _task(config).tracking, RunIdentity.of(config)
-    openers: dict[str, Opener] = {"TensorBoard": partial(EventFiles, storage, stage, done_steps=done_steps)}
-    if spec.wandb:
-        openers["Weights & Biases"] = partial(WandbRun, spec.wandb, identity, storage=storage)
-    if spec.mlflow:
-        openers["MLflow"] = partial(MlflowRun, spec.mlflow, identity)
-    return openers
-
-
-def _result(config: RunConfig, outcome: Outcome, storage: Storage, *, total_steps: int) -> StageResult:
-    history = read_history(storage, config.stage.value)
-    checkpoint: CheckpointRef = outcome.checkpoint
+def _result(watched: Watched, training: Training, outcome: Outcome) -> StageResult:
+    history = read_history(watched.storage, watched.stage)
     return StageResult(
-        stage=config.stage.value,
-        attempt=config.attempt,
+        stage=watched.stage,
+        attempt=watched.config.attempt,
         exit_code=causes.SUCCEEDED.exit_code,
         reason=causes.SUCCEEDED.reason,
-        step=total_steps,
-        total_steps=total_steps,
+        message=_preference(training, outcome),
+        step=outcome.done_steps,
+        total_steps=training.rate.total_steps,
         loss=history[-1].loss if history else outcome.loss,
-        checkpoint=checkpoint,
-        artifacts={_WEIGHTS[config.stage].value: checkpoint.uri},
+        checkpoint=outcome.checkpoint,
+        artifacts={_WEIGHTS[watched.config.stage].value: outcome.checkpoint.uri},
     )
+
+
+def _preference(training: Training, outcome: Outcome) -> str:
+    """Say what held-out rows decided; nothing where none are held out."""
+    best = training.validator.validations.best if training.validator else None
+    if best is None:
+        return ""
+    total = training.rate.total_steps
+    early = f"Ended after {outcome.done_steps:,} of {total:,} steps: " if outcome.done_steps < total else ""
+    return f"{early}held-out loss {best.loss:.4f} was lowest at step {best.step:,}, which goes on."

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from llava_trainer.storage import Storage
+from llava_trainer.tracking.lines import read_lines, write_lines
 
 __all__ = ["History", "HistoryRow", "read_history"]
 
@@ -56,14 +57,12 @@ class History:
 
     def flush(self) -> None:
         """Write the whole trace."""
-        self.storage.write(_path(self.stage), "".join(f"{row.to_json()}\n" for row in self.rows).encode())
+        write_lines(self.storage, _path(self.stage), (row.to_json() for row in self.rows))
 
 
 def read_history(storage: Storage, stage: str) -> list[HistoryRow]:
     """The trace of a stage so far; empty when there is none yet."""
-    if not storage.exists(_path(stage)):
-        return []
-    return [HistoryRow(**json.loads(line)) for line in storage.read(_path(stage)).decode().splitlines()]
+    return [HistoryRow(**line) for line in read_lines(storage, _path(stage))]
 
 
 def _path(stage: str) -> str:

@@ -34,6 +34,9 @@ _GAUGES: Final[Mapping[str, tuple[str, Callable[[Progress], float | None]]]] = {
     "llava_learning_rate": ("Learning rate of the latest step.", lambda told: told.learning_rate),
     "llava_grad_norm": ("Norm of the gradient of the latest step.", lambda told: told.grad_norm),
     "llava_samples_per_second": ("Samples a second over all ranks.", lambda told: told.samples_per_second),
+    "llava_tokens_per_second": ("Tokens and patches a second over all ranks.", lambda told: told.tokens_per_second),
+    "llava_memory_bytes": ("Most memory that a rank has held.", lambda told: told.memory_bytes),
+    "llava_validation_loss": ("Latest loss of held-out rows.", lambda told: told.validation_loss),
     "llava_eta_seconds": ("Time that is left, at the present pace.", lambda told: told.eta_seconds),
     "llava_checkpoint_step": (
         "Optimizer steps in the newest committed checkpoint.",

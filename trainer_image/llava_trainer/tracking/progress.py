@@ -30,6 +30,9 @@ class Measured:
     learning_rate: float | None = None
     grad_norm: float | None = None
     samples_per_second: float | None = None
+    tokens_per_second: float | None = None
+    memory_bytes: int | None = None
+    validation_loss: float | None = None
     source_losses: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -70,6 +73,9 @@ class ProgressWriter:
             learning_rate=measured.learning_rate,
             grad_norm=measured.grad_norm,
             samples_per_second=measured.samples_per_second,
+            tokens_per_second=measured.tokens_per_second,
+            memory_bytes=measured.memory_bytes,
+            validation_loss=measured.validation_loss,
             source_losses=dict(measured.source_losses),
             eta_seconds=self._eta_s(now, step, total_steps),
             checkpoint=self._checkpoint,
