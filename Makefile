@@ -26,7 +26,7 @@ LIMIT_HELM := 400
 LIMIT_BENCH := 960
 LIMIT_IMAGES := 600
 
-.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-modes test-cluster test-helm test-images test-demo demo bench-audit bench-operator package-chart clean
+.PHONY: help init base generate lint types contracts check test test-fast test-house test-base test-trainer test-modes test-cluster test-helm test-images test-demo demo bench-audit bench-operator bench-training-repeat package-chart clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -92,6 +92,9 @@ test-images: init ## the Dockerfiles' own install steps, done in a folder
 
 bench-audit: init ## llava audit over 665,000 rows and 4,000 images, made for it
 	timeout $(LIMIT_BENCH) $(BIN)/python bench/data_audit.py $(BENCH_OPTIONS)
+
+bench-training-repeat: init ## the same training twice, as it comes and deterministic, on this machine's devices
+	timeout $(LIMIT_BENCH) $(BIN)/python bench/training_repeat.py $(BENCH_OPTIONS)
 
 package-chart: ## the chart as one file in dist/
 	helm package helm/llava-operator --destination dist

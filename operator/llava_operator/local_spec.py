@@ -55,5 +55,7 @@ def _absolute(content: Any, base: Path) -> Any:
 
 
 def _located(key: str, value: Any, base: Path) -> Any:
+    if key in _LOCATIONS and isinstance(value, list):
+        return [_located(key, item, base) for item in value]
     is_relative = key in _LOCATIONS and isinstance(value, str) and "://" not in value and not Path(value).is_absolute()
     return (base / value).resolve().as_uri() if is_relative else _absolute(value, base)

@@ -79,6 +79,14 @@ def test_published_data_start_at_the_yaml(tmp_path: Path) -> None:
     assert found.data[0].root == (tmp_path / "data").as_uri()
 
 
+def test_images_of_sample_answers_start_at_the_yaml(tmp_path: Path) -> None:
+    training = {**TRAINING, "samples": {"images": ["a.png", "/abs/b.png"]}}
+    found = localised(spec(pretrain=training), base=tmp_path, folder=None).pretrain
+    assert found is not None
+    assert found.samples is not None
+    assert found.samples.images == [(tmp_path / "a.png").as_uri(), "/abs/b.png"]
+
+
 def test_dir_takes_the_place_of_the_storage(tmp_path: Path) -> None:
     there = localised(spec(storage={"uri": "s3://bucket/x", "region": "r"}), base=tmp_path, folder=tmp_path / "a b")
     assert local_path(there.storage.uri) == tmp_path / "a b"

@@ -13,7 +13,7 @@ LlavaError
 ├── CorruptState         no checkpoint verifies
 ├── Infrastructure       network, storage or device failed; a restart may help
 ├── OutOfMemory          a device or the host has too little memory
-├── Diverged              the loss is not a number
+├── Diverged              the loss is not a number, or has left its course
 ├── Interrupted          Ctrl-C
 └── Terminated           SIGTERM
 """
@@ -121,7 +121,7 @@ class OutOfMemory(LlavaError):
 
 
 class Diverged(LlavaError):
-    """The loss is not a number."""
+    """The loss is not a number, or has left its course."""
 
     cause = causes.DIVERGED
 

@@ -224,6 +224,17 @@ def test_the_checkpoint_just_committed_is_never_deleted(storage: Storage, save: 
     assert steps_on_storage(storage) == {3}
 
 
+def test_what_an_attempt_went_back_to_outlives_what_it_made_anew(
+    storage: Storage, save: Callable[..., CheckpointRef]
+) -> None:
+    """A loss that diverges again at the same step must find the earlier checkpoint again."""
+    for step in (2, 4):
+        save(step, keep_last=2)
+    save(4, attempt=2, keep_last=2)
+    places = {place for item in storage.list(stage_prefix("finetune")) if (place := Place.parse(item.path))}
+    assert {(place.attempt, place.step) for place in places} == {(1, 2), (2, 4)}
+
+
 def test_half_written_ones_go_when_their_attempt_is_over(storage: Storage, save: Callable[..., CheckpointRef]) -> None:
     for attempt in (1, 2):
         files(storage, save(attempt, attempt=attempt), "MANIFEST.json")[0].unlink()
