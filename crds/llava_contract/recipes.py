@@ -132,10 +132,14 @@ def _filling(recipe: Recipe | JobRecipe, spec: LlavaTrainJobSpec) -> dict[str, A
     """What a recipe says, in the spec's own words."""
     stages = stages_of(recipe)
     first = stages[0]
+    has_model = spec.model.from_model is not None
+    parts = {
+        "llm": {"uri": f"hf://{first.language_model.hub_name}"},
+        "visionTower": {"uri": f"hf://{first.vision_tower}"},
+    }
     filling: dict[str, Any] = {
         "model": {
-            "llm": {"uri": f"hf://{first.language_model.hub_name}"},
-            "visionTower": {"uri": f"hf://{first.vision_tower}"},
+            **({} if has_model else parts),
             "promptTemplate": first.language_model.prompt_template,
             "projectorDepth": first.projector_depth,
             "visionFeatureLayer": first.vision_feature_layer,
@@ -143,9 +147,14 @@ def _filling(recipe: Recipe | JobRecipe, spec: LlavaTrainJobSpec) -> dict[str, A
         # One interval serves both stages of a job: the shorter one.
         "checkpoint": {"everySteps": min(stage.save_every_steps for stage in stages)},
         "workers": {"gpusPerWorker": first.num_gpus},
-        **{stage.stage.value: _stage(stage, spec.data_root) for stage in stages},
+        **{stage.stage.value: _stage(stage, spec.data_root) for stage in stages if stage.stage not in _left_out(spec)},
     }
     return {**filling, "convert": {}} if isinstance(recipe, JobRecipe) else filling
+
+
+def _left_out(spec: LlavaTrainJobSpec) -> set[Stage]:
+    """A whole model brings its projector, which is not pretrained again unless the user says so."""
+    return {Stage.PRETRAIN} if spec.model.from_model and spec.pretrain is None else set()
 
 
 def _stage(recipe: Recipe, data_root: str | None) -> dict[str, Any]:
@@ -208,7 +217,8 @@ def _with_defaults(written: dict[str, Any]) -> dict[str, Any]:
 def _missing(complete: dict[str, Any], spec: LlavaTrainJobSpec) -> Iterator[Problem]:
     """Name what nobody filled."""
     source = f"recipe {spec.recipe} does not fill it" if spec.recipe else "there is no recipe to fill it"
-    for key in ("llm", "visionTower", "promptTemplate"):
+    parts = () if "from" in complete["model"] else ("llm", "visionTower")
+    for key in (*parts, "promptTemplate"):
         if key not in complete["model"]:
             yield Problem(f"spec.model.{key}", f"Required value: {source}")
     if any("data" not in complete[stage] for stage in _TRAINING if stage in complete):
@@ -216,10 +226,11 @@ def _missing(complete: dict[str, Any], spec: LlavaTrainJobSpec) -> Iterator[Prob
     for stage in _TRAINING:
         if stage in complete:
             yield from _missing_of_stage(f"spec.{stage}", complete[stage], source)
-    if "finetune" in complete and "pretrain" not in complete and "pretrainedProjector" not in complete["finetune"]:
+    has_projector = "pretrain" in complete or "from" in complete["model"]
+    if "finetune" in complete and not has_projector and "pretrainedProjector" not in complete["finetune"]:
         yield Problem(
             "spec.finetune.pretrainedProjector",
-            "Required value: finetune starts from a trained projector; name a checkpoint or write pretrain",
+            "Required value: finetune starts from a trained projector; name one, or write pretrain or model.from",
         )
     if "evaluate" in complete and "convert" not in complete:
         yield Problem("spec.convert", "Required value: evaluate scores the exported model; write convert: {}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from llava_contract.rule import Rule
 
 if TYPE_CHECKING:
-    from llava_contract.v1alpha1.evaljob import EvaluatedModel, LlavaEvalJob
+    from llava_contract.v1alpha1.evaljob import LlavaEvalJob
     from llava_contract.v1alpha1.pods import CacheVolume, EnvVar
     from llava_contract.v1alpha1.storage import StorageSpec
     from llava_contract.v1alpha1.training import DeepspeedSpec, TrainStageSpec, TuningSpec
@@ -172,33 +172,6 @@ S3_SETTINGS: Final = Rule(
 )
 
 
-def _names_one_model(model: EvaluatedModel) -> bool:
-    return (model.train_job_name is None) != (model.uri is None)
-
-
-ONE_MODEL: Final = Rule(
-    "one-model",
-    "has(self.trainJobName) != has(self.uri)",
-    _names_one_model,
-    "write exactly one of trainJobName and uri",
-)
-
-
-def _is_s3_or_needs_no_server(model: EvaluatedModel) -> bool:
-    return (model.uri or "").startswith("s3://") or not model.names_server
-
-
-MODEL_S3_SETTINGS: Final = Rule(
-    "model-s3-settings",
-    "(has(self.uri) && self.uri.startsWith('s3://')) || !(has(self.endpoint) || has(self.region) "
-    "|| has(self.credentialsSecretName) || self.pathStyle)",
-    _is_s3_or_needs_no_server,
-    "endpoint, region, pathStyle and credentialsSecretName need a uri that starts with s3://; "
-    "the model of a trainJobName is read with the settings of that job's storage",
-    ("uri",),
-)
-
-
 def _trains_something(spec: LlavaTrainJobSpec) -> bool:
     return spec.recipe is not None or spec.pretrain is not None or spec.finetune is not None
 
@@ -221,21 +194,6 @@ DATA_ROOT_NEEDS_RECIPE: Final = Rule(
     _uses_data_root,
     "dataRoot is where a recipe's data sets lie; without a recipe, write whole paths under data",
     ("dataRoot",),
-)
-
-
-def _says_model(spec: LlavaTrainJobSpec) -> bool:
-    model = spec.model
-    return spec.recipe is not None or None not in (model.llm, model.vision_tower, model.prompt_template)
-
-
-MODEL_WITHOUT_RECIPE: Final = Rule(
-    "model-without-recipe",
-    "has(self.recipe) || (has(self.model) && has(self.model.llm) && has(self.model.visionTower) "
-    "&& has(self.model.promptTemplate))",
-    _says_model,
-    "without a recipe, write model.llm, model.visionTower and model.promptTemplate",
-    ("model",),
 )
 
 
@@ -323,34 +281,6 @@ PRETRAIN_STARTS_FRESH: Final = Rule(
 )
 
 
-def _finetunes_from_a_projector(spec: LlavaTrainJobSpec) -> bool:
-    if spec.finetune is None or spec.pretrain is not None or spec.recipe is not None:
-        return True
-    return spec.finetune.pretrained_projector is not None
-
-
-FINETUNE_NEEDS_PROJECTOR: Final = Rule(
-    "finetune-needs-projector",
-    "!has(self.finetune) || has(self.pretrain) || has(self.recipe) || has(self.finetune.pretrainedProjector)",
-    _finetunes_from_a_projector,
-    "finetune starts from a trained projector: write pretrain, or finetune.pretrainedProjector",
-    ("finetune",),
-)
-
-
-def _has_one_projector(spec: LlavaTrainJobSpec) -> bool:
-    return spec.pretrain is None or spec.finetune is None or spec.finetune.pretrained_projector is None
-
-
-ONE_PROJECTOR: Final = Rule(
-    "one-projector",
-    "!has(self.pretrain) || !has(self.finetune) || !has(self.finetune.pretrainedProjector)",
-    _has_one_projector,
-    "finetune starts from this job's own pretrain; remove pretrainedProjector or pretrain",
-    ("finetune", "pretrainedProjector"),
-)
-
-
 def _evaluates_an_export(spec: LlavaTrainJobSpec) -> bool:
     return spec.evaluate is None or spec.convert is not None or spec.recipe is not None
 
@@ -361,19 +291,6 @@ EVALUATE_NEEDS_CONVERT: Final = Rule(
     _evaluates_an_export,
     "evaluate scores the exported model: write convert: {} too",
     ("evaluate",),
-)
-
-
-def _exports_a_known_projector(spec: LlavaTrainJobSpec) -> bool:
-    return spec.convert is None or spec.model.projector_depth in (None, 2)
-
-
-CONVERT_NEEDS_DEPTH_2: Final = Rule(
-    "convert-needs-depth-2",
-    "!has(self.convert) || !has(self.model) || !has(self.model.projectorDepth) || self.model.projectorDepth == 2",
-    _exports_a_known_projector,
-    "the huggingface format holds projectors of depth 2 only: write projectorDepth: 2, or leave convert out",
-    ("model", "projectorDepth"),
 )
 
 

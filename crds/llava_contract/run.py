@@ -100,6 +100,13 @@ class ModelParts(Schema):
     prompt_template: str
     projector_depth: int
     vision_feature_layer: int
+    storage: ModelStorage | None = None
+    """How a whole model is reached; None: as the job's storage is."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one folder holds all parts: a LLaVA model that is trained further."""
+        return self.llm == self.vision_tower
 
 
 class PreparedSetConfig(Schema):
@@ -125,6 +132,8 @@ class PrepareTask(Schema):
     sets: list[PreparedSetConfig]
     on_bad_row: OnBadRow
     max_bad_fraction: float
+    pretrained_projector: Uri | None = None
+    """Where the projector lies that the first training stage starts from; None: it starts at random."""
     benchmarks: list[BenchmarkSource]
     """What the job will be scored on; read here, so that a broken file is found before the training."""
 
@@ -137,7 +146,7 @@ class TrainTask(Schema):
     prepared: Uri
     """The prepared set of this stage (an artifact of prepare)."""
     pretrained_projector: Uri | None
-    """Checkpoint whose projector this stage starts from."""
+    """Where the projector lies that this stage starts from; None: it starts at random."""
     llm: TuningSpec
     vision_tower: TuningSpec
     epochs: int | None

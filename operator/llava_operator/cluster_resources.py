@@ -147,7 +147,7 @@ class ClusterResources:
 
     def _source(self, namespace: str, spec: JobSpec) -> ModelSource | None:
         """Look at the training job whose model the spec asks for."""
-        wanted = spec.scored_model
+        wanted = spec.given_model
         if wanted is None or wanted.train_job_name is None:
             return None
         body = self._cluster.read(JobKind.TRAIN.plural, namespace, name=wanted.train_job_name)

@@ -1,4 +1,4 @@
-"""Where an evaluation on this machine finds the model of a training job that it names: in a folder beside its own."""
+"""Where a job on this machine finds the model of a training job that it names: in a folder beside its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from llava_contract.run import JobKind
 from llava_contract.v1alpha1 import JobSpec, LlavaTrainJobSpec
-from llava_contract.v1alpha1.evaljob import EvaluatedModel
+from llava_contract.v1alpha1.model import ExportedModel
 from llava_operator.core.job import ModelSource, kind_of
 from llava_operator.core.observe import Waiting
-from llava_operator.core.scored import trained_model
+from llava_operator.core.given import trained_model
 from llava_operator.errors import ModelMissing, StateUnreadable
 from llava_operator.local_resources import JobFile, read_job_file
 
@@ -18,7 +18,7 @@ __all__ = ["with_model_beside"]
 
 def with_model_beside(spec: JobSpec, folder: Path) -> JobSpec:
     """Name the model by its URI; ModelMissing when no folder beside `folder` holds that job, or it has no model yet."""
-    wanted = spec.scored_model
+    wanted = spec.given_model
     if wanted is None or wanted.train_job_name is None:
         return spec
     name = wanted.train_job_name
@@ -29,7 +29,7 @@ def with_model_beside(spec: JobSpec, folder: Path) -> JobSpec:
     if isinstance(found, Waiting):
         raise ModelMissing(f"{where}: {found.message}.")
     reached = found.model_dump(exclude={"train_job_name"}, exclude_none=True)
-    return spec.model_copy(update={"model": EvaluatedModel.model_validate(reached)})
+    return spec.given(ExportedModel.model_validate(reached))
 
 
 def _job_beside(name: str, folder: Path) -> tuple[Path, JobFile]:

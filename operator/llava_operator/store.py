@@ -90,7 +90,7 @@ class Store:
     _listed: set[Kind] = field(default_factory=set)
     _doubted: set[Key] = field(default_factory=set)
     _followers: dict[Key, set[Key]] = field(default_factory=dict)
-    """Evaluations by the training job that they have named; some may name another by now, or be gone."""
+    """Jobs by the training job that they have named; some may name another by now, or be gone."""
     _lock: RLock = field(default_factory=RLock)
 
     def mark_listed(self, *kinds: Kind) -> None:
@@ -217,7 +217,7 @@ class Store:
             return sorted(self._by_key)
 
     def followers(self, key: Key) -> list[Key]:
-        """Give the evaluations that wait for, or score, the model of a training job."""
+        """Give the jobs that wait for, or take, the model of a training job."""
         with self._lock:
             known = self._followers.get(key, set())
             known &= {one for one in known if (stored := self.job(one)) and _source_key(stored) == key}
@@ -296,8 +296,10 @@ def _key(stored: Stored) -> Key:
 
 
 def _source_key(stored: Stored) -> Key | None:
-    """Tell which training job an evaluation names."""
-    if stored.kind is not Kind.EVAL_JOB:
+    """Tell whose model a job takes: an evaluation's is its model, a training's what its model is made from."""
+    if not stored.kind.is_job:
         return None
-    name = ((stored.body.get("spec") or {}).get("model") or {}).get("trainJobName")
+    model = (stored.body.get("spec") or {}).get("model") or {}
+    given = model if stored.kind is Kind.EVAL_JOB else model.get("from") or {}
+    name = given.get("trainJobName")
     return Key(JobKind.TRAIN, str(stored.body["metadata"]["namespace"]), str(name)) if name else None

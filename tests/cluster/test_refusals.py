@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llava_contract import rules
+from llava_contract import model_rules, rules
 from llava_contract.published import PUBLISHED
 from llava_contract.recipes import JOB_RECIPES
 from llava_contract.rule import Rule
@@ -24,7 +24,12 @@ Told = set[tuple[str, str]]
 
 REFUSED = yaml.safe_load((ROOT / "tests/data/contract/refused.yaml").read_text(encoding="utf-8"))
 PLURALS = {"LlavaTrainJob": "llavatrainjobs", "LlavaEvalJob": "llavaevaljobs"}
-OUR_RULES = {f'Invalid value: "object": {rule.message}' for rule in vars(rules).values() if isinstance(rule, Rule)}
+OUR_RULES = {
+    f'Invalid value: "object": {rule.message}'
+    for room in (rules, model_rules)
+    for rule in vars(room).values()
+    if isinstance(rule, Rule)
+}
 NAME_RULE = f'Invalid value: "object": {rules.JOB_NAME.message}'
 
 

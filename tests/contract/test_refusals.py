@@ -16,6 +16,7 @@ REFUSED = yaml.safe_load((Path(__file__).parents[1] / "data" / "contract" / "ref
 
 ADAPTER = {"mode": "qlora", "lora": {"rank": 64, "alpha": 16, "dropout": 0.1}}
 OWN_ROWS = [{"annotations": "rows.json"}]
+FROM = {"from": {"uri": "hf://org/llava"}, "promptTemplate": "vicuna"}
 ONE_STAGE = "llava_v15_7b_finetune"
 GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("plain", {}),
@@ -31,6 +32,10 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "pretrain only": ("plain", {"spec.finetune": "(absent)", "spec.evaluate": "(absent)"}),
     "no export": ("plain", {"spec.convert": "(absent)", "spec.evaluate": "(absent)"}),
     "finetune from a projector": ("plain", {"spec.pretrain": "(absent)", "spec.finetune.pretrainedProjector": "x"}),
+    "finetune of a whole model": ("plain", {"spec.pretrain": "(absent)", "spec.model": FROM}),
+    "all stages on a whole model": ("plain", {"spec.model": {**FROM, "from": {"trainJobName": "first"}}}),
+    "recipe on a whole model": ("recipe", {"spec.model.from": {"trainJobName": "first"}}),
+    "one-stage recipe on a whole model": ("recipe", {"spec.recipe": ONE_STAGE, "spec.model.from": FROM["from"]}),
     "steps": ("plain", {"spec.pretrain.maxSteps": 10}),
     "rate as an integer": ("plain", {"spec.pretrain.learningRate": 1}),
     "text-only data": ("plain", {"spec.pretrain.data": [{"annotations": "rows.jsonl", "weight": 0.5}]}),

@@ -8,17 +8,23 @@ import celpy
 import pytest
 from pydantic import ValidationError
 
-from llava_contract import data_rules, rules
+from llava_contract import data_rules, model_rules, rules
 from llava_contract.crd import schema_of
 from llava_contract.rule import Rule
 from llava_contract.schema import Schema
 from llava_contract.v1alpha1 import LlavaEvalJob, LlavaTrainJob
 from support.specs import EVAL, PLAIN, RECIPE, changed, with_defaults
 
-ALL = {rule.name: rule for room in (rules, data_rules) for rule in vars(room).values() if isinstance(rule, Rule)}
+ALL = {
+    rule.name: rule
+    for room in (rules, data_rules, model_rules)
+    for rule in vars(room).values()
+    if isinstance(rule, Rule)
+}
 OF_EVALUATIONS = ("one-model", "model-s3-settings")
 LORA = {"rank": 1, "alpha": 1}
 A = "(absent)"
+B = {"uri": "models/a"}
 CACHE = "spec.workers.cache"
 ENV = "spec.workers.podTemplate.env.0"
 DATA = "spec.pretrain.data.0"
@@ -109,6 +115,17 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("model-without-recipe", "spec", {"spec.model": A}, False),
     ("model-without-recipe", "spec", {"spec.model.visionTower": A}, False),
     ("model-without-recipe", "spec", {"spec.model": A, "spec.recipe": "r"}, True),
+    ("model-without-recipe", "spec", {"spec.model": {"from": B, "promptTemplate": "vicuna"}}, True),
+    ("model-without-recipe", "spec", {"spec.model": {"from": B}}, False),
+    ("from-brings-parts", "spec.model", {}, True),
+    ("from-brings-parts", "spec.model", {"spec.model": {"from": B, "promptTemplate": "vicuna"}}, True),
+    ("from-brings-parts", "spec.model", {"spec.model.from": B}, False),
+    ("from-brings-parts", "spec.model", {"spec.model.from": B, "spec.model.llm": A}, False),
+    ("from-brings-parts", "spec.model", {"spec.model.from": B, "spec.model.visionTower": A}, False),
+    ("from-another-job", "", {}, True),
+    ("from-another-job", "", {"spec.model": {"from": {"trainJobName": "first"}, "promptTemplate": "vicuna"}}, True),
+    ("from-another-job", "", {"spec.model": {"from": B, "promptTemplate": "vicuna"}}, True),
+    ("from-another-job", "", {"spec.model": {"from": {"trainJobName": "demo"}}}, False),
     ("pretrain-without-recipe", "spec", {}, True),
     ("pretrain-without-recipe", "spec", {"spec.pretrain.batchSize": A}, False),
     ("pretrain-without-recipe", "spec", {"spec.pretrain.batchSize": A, "spec.recipe": "r"}, True),
@@ -127,7 +144,17 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("finetune-needs-projector", "spec", {"spec.pretrain": A}, False),
     ("finetune-needs-projector", "spec", {"spec.pretrain": A, "spec.finetune.pretrainedProjector": "x"}, True),
     ("finetune-needs-projector", "spec", {"spec.pretrain": A, "spec.recipe": "r"}, True),
+    ("finetune-needs-projector", "spec", {"spec.pretrain": A, "spec.model": {"from": B}}, True),
+    ("finetune-needs-projector", "spec", {"spec.pretrain": A, "spec.model": A}, False),
     ("one-projector", "spec", {}, True),
+    ("one-projector", "spec", {"spec.pretrain": A, "spec.finetune.pretrainedProjector": "x"}, True),
+    (
+        "one-projector",
+        "spec",
+        {"spec.pretrain": A, "spec.finetune.pretrainedProjector": "x", "spec.model": {"from": B}},
+        False,
+    ),
+    ("one-projector", "spec", {"spec.model": {"from": B}}, True),
     ("one-projector", "spec", {"spec.finetune.pretrainedProjector": "x"}, False),
     ("convert-needs-depth-2", "spec", {}, True),
     ("convert-needs-depth-2", "spec", {"spec.model.projectorDepth": 2}, True),

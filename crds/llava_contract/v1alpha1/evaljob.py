@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Any, ClassVar, Literal, Self
 
 from llava_contract import rules
-from llava_contract.schema import Name, Schema, Uri
+from llava_contract.schema import Schema
 from llava_contract.v1alpha1.evaluation import EvaluateSpec
+from llava_contract.v1alpha1.model import ExportedModel
 from llava_contract.v1alpha1.policy import RunPolicy
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_contract.v1alpha1.workers import WorkersSpec
 
-__all__ = ["EvaluatedModel", "LlavaEvalJob", "LlavaEvalJobSpec"]
-
-
-class EvaluatedModel(Schema):
-    """The model to score: exactly one of trainJobName and uri."""
-
-    RULES: ClassVar = (rules.ONE_MODEL, rules.MODEL_S3_SETTINGS)
-
-    train_job_name: Name | None = None
-    """A LlavaTrainJob in the same namespace whose exported model is scored, as soon as there is one."""
-    uri: Uri | None = None
-    """A folder that holds an exported model."""
-    endpoint: Annotated[str, Field(min_length=8, max_length=512, pattern=r"^https?://\S+$")] | None = None
-    """URL of the S3-compatible server that the uri lies on. Where none of endpoint, region, pathStyle and
-    credentialsSecretName is written, the model is read with the settings of storage."""
-    region: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """Region of the model's bucket."""
-    path_style: bool = False
-    """Put the bucket into the path instead of the host name."""
-    credentials_secret_name: Name | None = None
-    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for reading the model; those of storage write."""
-
-    @property
-    def names_server(self) -> bool:
-        """Whether it says itself how its uri is reached."""
-        return (self.endpoint, self.region, self.credentials_secret_name) != (None, None, None) or self.path_style
+__all__ = ["LlavaEvalJob", "LlavaEvalJobSpec"]
 
 
 class LlavaEvalJobSpec(Schema):
     """Answer benchmark files and score the answers."""
 
-    model: EvaluatedModel
+    model: ExportedModel
     """The model to score."""
     storage: StorageSpec
     """Where answers and reports are written."""
@@ -57,9 +31,13 @@ class LlavaEvalJobSpec(Schema):
     """Suspension, restarts and time limits."""
 
     @property
-    def scored_model(self) -> EvaluatedModel:
-        """The model of somebody else that is scored."""
+    def given_model(self) -> ExportedModel:
+        """The model that another job made: it is scored."""
         return self.model
+
+    def given(self, model: ExportedModel) -> Self:
+        """Say the same of another model."""
+        return self.model_copy(update={"model": model})
 
 
 class LlavaEvalJob(Schema):

@@ -19,7 +19,7 @@ __all__ = [
     "JobStatus",
     "Phase",
     "ProgressStatus",
-    "ScoredModel",
+    "GivenModel",
     "StageState",
     "StageStatus",
     "WaitingStatus",
@@ -181,8 +181,8 @@ class StageStatus(Schema):
     """Seconds spent by kind (import, work), from the stage's result."""
 
 
-class ScoredModel(Schema):
-    """The model that an evaluation scores, and how it is reached; kept even if the job that made it goes."""
+class GivenModel(Schema):
+    """A model that another job made, and how it is reached; kept even if that job goes."""
 
     train_job_name: str | None = None
     """The LlavaTrainJob that made it; absent where the spec names a uri."""
@@ -227,8 +227,8 @@ class JobStatus(Schema):
         list[Condition], Field(max_length=16, json_schema_extra=list_map("type")), unique_by("type")
     ] = Field(default_factory=list)
     """Claims about the job by type, for programs that wait."""
-    model: ScoredModel | None = None
-    """The model that is scored, once it is known; in evaluations only."""
+    model: GivenModel | None = None
+    """The model that an evaluation scores or a training starts from, once it is known."""
     artifacts: dict[str, str] = Field(default_factory=dict)
     """What the stages made: name to URI."""
     results: dict[str, float] = Field(default_factory=dict)

@@ -123,7 +123,8 @@ class TrainStageSpec(Schema):
     vision_tower: TuningSpec | None = None
     """How the vision tower is tuned (frozen, lora or full); frozen when nothing says otherwise."""
     pretrained_projector: Uri | None = None
-    """Checkpoint with the projector to start from when the job has no pretrain stage (finetune only)."""
+    """The projector to start from when the job has no pretrain stage (finetune only): a checkpoint of another job, a
+    file with a projector in it (XTuner's .pth, LLaVA's mm_projector.bin, safetensors), or XTuner's projector folder."""
     precision: Precision | None = None
     """fp32, bf16 or fp16; bf16 when nothing says otherwise."""
     order: Order | None = None

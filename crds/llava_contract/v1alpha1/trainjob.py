@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from llava_contract import edits, rules
+from llava_contract import edits, model_rules, rules
 from llava_contract.schema import Schema, Uri
 from llava_contract.v1alpha1.conversion import ConvertSpec
 from llava_contract.v1alpha1.data import PrepareSpec
 from llava_contract.v1alpha1.evaluation import EvaluateSpec
-from llava_contract.v1alpha1.model import ModelSpec
+from llava_contract.v1alpha1.model import ExportedModel, ModelSpec
 from llava_contract.v1alpha1.policy import RunPolicy
 from llava_contract.v1alpha1.status import JobStatus
 from llava_contract.v1alpha1.storage import StorageSpec
@@ -28,16 +28,16 @@ class LlavaTrainJobSpec(Schema):
     RULES: ClassVar = (
         rules.SOMETHING_TO_TRAIN,
         rules.DATA_ROOT_NEEDS_RECIPE,
-        rules.MODEL_WITHOUT_RECIPE,
+        model_rules.MODEL_WITHOUT_RECIPE,
         rules.PRETRAIN_WITHOUT_RECIPE,
         rules.FINETUNE_WITHOUT_RECIPE,
         rules.PRETRAIN_LORA_SETTINGS,
         rules.FINETUNE_LORA_SETTINGS,
         rules.PRETRAIN_STARTS_FRESH,
-        rules.FINETUNE_NEEDS_PROJECTOR,
-        rules.ONE_PROJECTOR,
+        model_rules.FINETUNE_NEEDS_PROJECTOR,
+        model_rules.ONE_PROJECTOR,
         rules.EVALUATE_NEEDS_CONVERT,
-        rules.CONVERT_NEEDS_DEPTH_2,
+        model_rules.CONVERT_NEEDS_DEPTH_2,
         rules.FP16_NEEDS_GPUS,
     )
 
@@ -48,7 +48,7 @@ class LlavaTrainJobSpec(Schema):
     """Folder under which the recipe's data sets lie by their published names (llava_data/, sharegpt4v/, internvl_sft/);
     not needed where a stage writes its own data."""
     model: ModelSpec = ModelSpec()
-    """The LLM, the vision tower and how they are joined."""
+    """The LLM, the vision tower and how they are joined; or a whole model to go on from."""
     storage: StorageSpec
     """Where the job keeps everything it makes."""
     prepare: PrepareSpec = PrepareSpec()
@@ -73,14 +73,25 @@ class LlavaTrainJobSpec(Schema):
     """Suspension, restarts and time limits."""
 
     @property
-    def scored_model(self) -> None:
-        """None: what is scored is what the job itself makes."""
+    def given_model(self) -> ExportedModel | None:
+        """The model that another job made, if training starts from one."""
+        return self.model.from_model
+
+    def given(self, model: ExportedModel) -> Self:
+        """Say the same of another model."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"from_model": model})})
 
 
 class LlavaTrainJob(Schema):
     """Trains, converts and scores one LLaVA model: prepare -> pretrain -> finetune -> convert -> evaluate."""
 
-    RULES: ClassVar = (rules.JOB_NAME, edits.STORAGE_STAYS, edits.MODEL_STAYS, edits.RECIPE_STAYS)
+    RULES: ClassVar = (
+        rules.JOB_NAME,
+        model_rules.FROM_ANOTHER_JOB,
+        edits.STORAGE_STAYS,
+        edits.MODEL_STAYS,
+        edits.RECIPE_STAYS,
+    )
 
     api_version: Literal["llava.dev/v1alpha1"]
     """llava.dev/v1alpha1"""

@@ -23,7 +23,7 @@ class Key:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What an evaluation sees of the training job that it names."""
+    """What a job sees of the training job that it names."""
 
     status: JobStatus
     storage: StorageSpec
@@ -43,7 +43,7 @@ class Job:
     version: str = ""
     """Which state of the resource this is, for whoever keeps several; empty where nobody else writes."""
     source: ModelSource | None = None
-    """The training job that an evaluation names; None when there is none of that name."""
+    """The training job whose model this one takes; None when there is none of that name."""
 
 
 def kind_of(spec: JobSpec) -> JobKind:

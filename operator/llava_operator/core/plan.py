@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from llava_contract.run import Stage
 from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec
 from llava_contract.v1alpha1.pods import CacheVolume, PodOverlay, PodResources
-from llava_contract.v1alpha1.status import ScoredModel
+from llava_contract.v1alpha1.status import GivenModel
 from llava_contract.v1alpha1.workers import WorkersSpec
 from llava_operator.core.job import Job
 from llava_operator.core.observe import Waiting
-from llava_operator.core.scored import model_of, model_secret
+from llava_operator.core.given import model_of, model_secret
 
 __all__ = ["Gate", "Plan", "PodPlan", "StagePlan", "plan_job"]
 
@@ -75,8 +75,8 @@ class Plan:
     gate: Gate | None
     digest: str
     """Of what attempts are made from: all of the spec but the limits of the job."""
-    model: ScoredModel | None = None
-    """What an evaluation scores."""
+    model: GivenModel | None = None
+    """What an evaluation scores or a training starts from."""
     lacking: Waiting | None = None
     """Why nothing can be started yet."""
 
@@ -84,7 +84,7 @@ class Plan:
 def plan_job(job: Job) -> Plan:
     """Say what the job asks for; stages that its spec leaves out are skipped."""
     spec, policy, found = job.spec, job.spec.run_policy, model_of(job)
-    model = found if isinstance(found, ScoredModel) else None
+    model = found if isinstance(found, GivenModel) else None
     return Plan(
         name=job.key.name,
         uid=job.uid,
@@ -122,7 +122,7 @@ def _wanted(spec: JobSpec) -> list[Stage]:
     return [stage for stage, settings in named.items() if settings is not None]
 
 
-def _stage_plan(stage: Stage, spec: JobSpec, model: ScoredModel | None) -> StagePlan:
+def _stage_plan(stage: Stage, spec: JobSpec, model: GivenModel | None) -> StagePlan:
     """Give training stages the whole gang; prepare and convert stay off the GPUs, evaluate takes one."""
     workers = spec.workers
     is_training = stage in _TRAINING

@@ -9,6 +9,7 @@ from llava_contract.result import Artifact
 from llava_contract.run import (
     ConvertTask,
     EvaluateTask,
+    JobKind,
     JobRef,
     ModelParts,
     PreparedSetConfig,
@@ -24,7 +25,7 @@ from llava_contract.v1alpha1.training import TrainStageSpec, TuningMode, TuningS
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
 from llava_operator.core.job import Job
 from llava_operator.core.plan import StagePlan
-from llava_operator.core.scored import model_storage
+from llava_operator.core.given import model_storage
 from llava_operator.errors import InvalidSpec
 
 __all__ = ["run_config", "storage_target"]
@@ -71,23 +72,24 @@ def _resume_before(stage: StageStatus) -> int | None:
 def _task(job: Job, stage: Stage) -> PrepareTask | TrainTask | ConvertTask | EvaluateTask:
     if stage is Stage.EVALUATE:
         return _evaluate(job)
-    spec, artifacts = job.spec, job.status.artifacts
+    spec = job.spec
     assert isinstance(spec, LlavaTrainJobSpec), f"an evaluation has no stage {stage}"
     match stage:
         case Stage.PREPARE:
-            return _prepare(spec)
+            return _prepare(job, spec)
         case Stage.PRETRAIN | Stage.FINETUNE:
-            return _train(spec, stage, artifacts)
+            return _train(job, spec, stage)
         case Stage.CONVERT:
-            return _convert(spec, artifacts)
+            return _convert(job, spec)
         case _:
             assert_never(stage)
 
 
-def _prepare(spec: LlavaTrainJobSpec) -> PrepareTask:
+def _prepare(job: Job, spec: LlavaTrainJobSpec) -> PrepareTask:
     stages = {Stage.PRETRAIN: spec.pretrain, Stage.FINETUNE: spec.finetune}
     return PrepareTask(
-        model=_parts(spec),
+        model=_parts(job, spec),
+        pretrained_projector=_brought(job, spec),
         sets=[
             PreparedSetConfig(
                 stage=stage,
@@ -109,15 +111,16 @@ def _prepare(spec: LlavaTrainJobSpec) -> PrepareTask:
     )
 
 
-def _train(spec: LlavaTrainJobSpec, stage: Stage, artifacts: dict[str, str]) -> TrainTask:
+def _train(job: Job, spec: LlavaTrainJobSpec, stage: Stage) -> TrainTask:
+    artifacts = job.status.artifacts
     is_first = stage is Stage.PRETRAIN
     training = _given(spec.pretrain if is_first else spec.finetune, stage)
     data = Artifact.PRETRAIN_DATA if is_first else Artifact.FINETUNE_DATA
-    projector = None if is_first else artifacts.get(Artifact.PRETRAIN_WEIGHTS) or training.pretrained_projector
+    made = None if is_first else artifacts.get(Artifact.PRETRAIN_WEIGHTS)
     return TrainTask(
-        model=_parts(spec),
+        model=_parts(job, spec),
         prepared=_made(artifacts, data),
-        pretrained_projector=projector,
+        pretrained_projector=made or _brought(job, spec),
         llm=training.llm or _FROZEN,
         vision_tower=training.vision_tower or _FROZEN,
         epochs=training.epochs,
@@ -145,12 +148,13 @@ def _train(spec: LlavaTrainJobSpec, stage: Stage, artifacts: dict[str, str]) -> 
     )
 
 
-def _convert(spec: LlavaTrainJobSpec, artifacts: dict[str, str]) -> ConvertTask:
+def _convert(job: Job, spec: LlavaTrainJobSpec) -> ConvertTask:
+    artifacts = job.status.artifacts
     convert = _given(spec.convert, "convert")
     trained: TrainStageSpec = _given(spec.finetune or spec.pretrain, "finetune")
     weights = (Artifact.PRETRAIN_WEIGHTS, Artifact.FINETUNE_WEIGHTS)
     return ConvertTask(
-        model=_parts(spec),
+        model=_parts(job, spec),
         checkpoints=[artifacts[name] for name in weights if name in artifacts],
         llm=trained.llm or _FROZEN,
         vision_tower=trained.vision_tower or _FROZEN,
@@ -162,7 +166,8 @@ def _convert(spec: LlavaTrainJobSpec, artifacts: dict[str, str]) -> ConvertTask:
 
 def _evaluate(job: Job) -> EvaluateTask:
     """Score the model that status names, or the one that the job itself has made."""
-    evaluate, model = _given(job.spec.evaluate, "evaluate"), job.status.model
+    evaluate = _given(job.spec.evaluate, "evaluate")
+    model = job.status.model if job.key.kind is JobKind.EVAL else None
     return EvaluateTask(
         model_uri=model.uri if model else _made(job.status.artifacts, Artifact.HUGGINGFACE),
         model_storage=model_storage(model, job.spec.storage),
@@ -174,11 +179,20 @@ def _evaluate(job: Job) -> EvaluateTask:
     )
 
 
-def _parts(spec: LlavaTrainJobSpec) -> ModelParts:
-    model = spec.model
+def _brought(job: Job, spec: LlavaTrainJobSpec) -> str | None:
+    """Find the projector that the user or a whole model brings."""
+    model = job.status.model
+    return model.uri if model else spec.finetune.pretrained_projector if spec.finetune else None
+
+
+def _parts(job: Job, spec: LlavaTrainJobSpec) -> ModelParts:
+    """Name the folder of each part: of a whole model, one and the same."""
+    model, whole = spec.model, job.status.model
+    assert bool(model.from_model) == bool(whole), "a stage begins when the model is known"
     return ModelParts(
-        llm=_given(model.llm, "model.llm").uri,
-        vision_tower=_given(model.vision_tower, "model.visionTower").uri,
+        llm=whole.uri if whole else _given(model.llm, "model.llm").uri,
+        vision_tower=whole.uri if whole else _given(model.vision_tower, "model.visionTower").uri,
+        storage=model_storage(whole, spec.storage),
         prompt_template=_given(model.prompt_template, "model.promptTemplate"),
         projector_depth=_given(model.projector_depth, "model.projectorDepth"),
         vision_feature_layer=_given(model.vision_feature_layer, "model.visionFeatureLayer"),

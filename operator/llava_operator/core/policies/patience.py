@@ -1,4 +1,4 @@
-"""When waiting is right: for an attempt that runs, before another try at what just failed, for a model to score."""
+"""When waiting is right: for an attempt that runs, before another try at what just failed, for a model to start from."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def back_off(situation: Situation) -> Decision | None:
 
 
 def wait_for_model(situation: Situation) -> Decision | None:
-    """Start nothing before there is a model to score; whoever makes it wakes the job."""
+    """Start nothing before there is the model that another job makes; whoever makes it wakes this one."""
     return Wait() if situation.plan.lacking and situation.stage_plan is not None else None
 
 

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from llava_contract.run import EvaluateTask, Stage
-from llava_contract.v1alpha1.status import JobStatus, Phase, ScoredModel, StageStatus
+from llava_contract.v1alpha1.status import JobStatus, Phase, GivenModel, StageStatus
 from llava_operator.core.job import Job, ModelSource
 from llava_operator.core.observe import Waiting
 from llava_operator.core.plan import plan_job
 from llava_operator.core.runfile import run_config
-from llava_operator.core.scored import model_of
+from llava_operator.core.given import model_of
 from support.evaluations import DONE, MODEL, evaluation, source
 from support.jobs import NOON, job
 
 
-def found(built: Job) -> ScoredModel:
+def found(built: Job) -> GivenModel:
     model = model_of(built)
-    assert isinstance(model, ScoredModel)
+    assert isinstance(model, GivenModel)
     return model
 
 
@@ -84,7 +84,7 @@ def test_a_uri_is_reached_as_it_says_or_as_the_storage_is(
     assert (got.uri, got.endpoint, got.credentials_secret_name) == (model["uri"], endpoint, secret)
 
 
-KEPT = ScoredModel(train_job_name="tiny", uri="s3://bucket/first")
+KEPT = GivenModel(train_job_name="tiny", uri="s3://bucket/first")
 
 
 @pytest.mark.parametrize("seen", [None, DONE, source(Phase.FAILED)])

@@ -1,16 +1,16 @@
-"""Which model an evaluation scores, or what it has to wait for until there is one.
+"""Which model of another job an evaluation scores or a training starts from, or what to wait for until there is one.
 
-Once its first attempt has begun, an evaluation keeps the model that status names: the training job may be deleted, or
-made anew under the same name, and neither changes what is being scored.
+Once its first attempt has begun, a job keeps the model that status names: the training job that made it may be deleted,
+or made anew under the same name, and neither changes what is being scored or trained.
 """
 
 from __future__ import annotations
 
 from llava_contract.conditions import Reason
 from llava_contract.result import Artifact
-from llava_contract.run import MODEL_ENV_PREFIX, ModelStorage
-from llava_contract.v1alpha1.evaljob import EvaluatedModel
-from llava_contract.v1alpha1.status import Phase, ScoredModel
+from llava_contract.run import MODEL_ENV_PREFIX, JobKind, ModelStorage
+from llava_contract.v1alpha1.model import ExportedModel
+from llava_contract.v1alpha1.status import Phase, GivenModel
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_operator.core.job import Job, ModelSource
 from llava_operator.core.observe import Waiting
@@ -18,9 +18,9 @@ from llava_operator.core.observe import Waiting
 __all__ = ["model_of", "model_secret", "model_storage", "trained_model"]
 
 
-def model_of(job: Job) -> ScoredModel | Waiting | None:
-    """Find the model of an evaluation, or say why there is none yet; None for jobs that make their own."""
-    wanted, known = job.spec.scored_model, job.status.model
+def model_of(job: Job) -> GivenModel | Waiting | None:
+    """Find the model that a job was given, or say why there is none yet; None for jobs that were given none."""
+    wanted, known = job.spec.given_model, job.status.model
     if wanted is None:
         return None
     if wanted.uri is not None:
@@ -30,11 +30,16 @@ def model_of(job: Job) -> ScoredModel | Waiting | None:
         return known
     if job.source is None:
         told = f"there is no LlavaTrainJob {wanted.train_job_name} in namespace {job.key.namespace}"
-        return Waiting(Reason.MODEL_NOT_FOUND, f"{told}: create it, or write model.uri")
+        return Waiting(Reason.MODEL_NOT_FOUND, f"{told}: create it, or write {_field(job)}.uri")
     return trained_model(wanted.train_job_name, job.source)
 
 
-def trained_model(name: str, source: ModelSource) -> ScoredModel | Waiting:
+def _field(job: Job) -> str:
+    """Name the field in which a job names its model."""
+    return "model.from" if job.key.kind is JobKind.TRAIN else "model"
+
+
+def trained_model(name: str, source: ModelSource) -> GivenModel | Waiting:
     """Take the model that a training job exported, or say where that job stands."""
     uri = source.status.artifacts.get(Artifact.HUGGINGFACE)
     if uri is not None:
@@ -50,10 +55,10 @@ def trained_model(name: str, source: ModelSource) -> ScoredModel | Waiting:
     return Waiting(Reason.MODEL_NOT_READY, f"LlavaTrainJob {name} has not exported its model yet: it is {where}")
 
 
-def _reached(uri: str, server: EvaluatedModel | StorageSpec) -> ScoredModel:
+def _reached(uri: str, server: ExportedModel | StorageSpec) -> GivenModel:
     if not uri.startswith("s3://"):
-        return ScoredModel(uri=uri)
-    return ScoredModel(
+        return GivenModel(uri=uri)
+    return GivenModel(
         uri=uri,
         endpoint=server.endpoint,
         region=server.region,
@@ -62,13 +67,13 @@ def _reached(uri: str, server: EvaluatedModel | StorageSpec) -> ScoredModel:
     )
 
 
-def model_secret(model: ScoredModel | None, storage: StorageSpec) -> str | None:
+def model_secret(model: GivenModel | None, storage: StorageSpec) -> str | None:
     """Name the Secret that only the model is read with; None when the storage's own serves for both."""
     secret = model.credentials_secret_name if model else None
     return None if secret == storage.credentials_secret_name else secret
 
 
-def model_storage(model: ScoredModel | None, storage: StorageSpec) -> ModelStorage | None:
+def model_storage(model: GivenModel | None, storage: StorageSpec) -> ModelStorage | None:
     """Say how a model is reached; None when it is reached as the storage is."""
     if model is None or not model.uri.startswith("s3://"):
         return None
