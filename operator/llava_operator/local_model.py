@@ -7,9 +7,9 @@ from pathlib import Path
 from llava_contract.run import JobKind
 from llava_contract.v1alpha1 import JobSpec, LlavaTrainJobSpec
 from llava_contract.v1alpha1.model import ExportedModel
+from llava_operator.core.given import trained_model
 from llava_operator.core.job import ModelSource, kind_of
 from llava_operator.core.observe import Waiting
-from llava_operator.core.given import trained_model
 from llava_operator.errors import ModelMissing, StateUnreadable
 from llava_operator.local_resources import JobFile, read_job_file
 

@@ -125,7 +125,7 @@ ROWS: list[tuple[str, str, dict[str, Any], bool]] = [
     ("from-another-job", "", {}, True),
     ("from-another-job", "", {"spec.model": {"from": {"trainJobName": "first"}, "promptTemplate": "vicuna"}}, True),
     ("from-another-job", "", {"spec.model": {"from": B, "promptTemplate": "vicuna"}}, True),
-    ("from-another-job", "", {"spec.model": {"from": {"trainJobName": "demo"}}}, False),
+    ("from-another-job", "", {"spec.model": {"from": {"trainJobName": "demo"}, "promptTemplate": "vicuna"}}, False),
     ("pretrain-without-recipe", "spec", {}, True),
     ("pretrain-without-recipe", "spec", {"spec.pretrain.batchSize": A}, False),
     ("pretrain-without-recipe", "spec", {"spec.pretrain.batchSize": A, "spec.recipe": "r"}, True),

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from llava_contract.run import EvaluateTask, Stage
-from llava_contract.v1alpha1.status import JobStatus, Phase, GivenModel, StageStatus
+from llava_contract.v1alpha1.status import GivenModel, JobStatus, Phase, StageStatus
+from llava_operator.core.given import model_of
 from llava_operator.core.job import Job, ModelSource
 from llava_operator.core.observe import Waiting
 from llava_operator.core.plan import plan_job
 from llava_operator.core.runfile import run_config
-from llava_operator.core.given import model_of
 from support.evaluations import DONE, MODEL, evaluation, source
 from support.jobs import NOON, job
 

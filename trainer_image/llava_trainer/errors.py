@@ -20,6 +20,9 @@ LlavaError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from llava_contract import causes
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "Unsupported",
     "WeightsMismatch",
     "WrongTemplate",
+    "naming",
 ]
 
 
@@ -136,3 +140,12 @@ class Terminated(LlavaError):
     """The process was asked to leave."""
 
     cause = causes.TERMINATED
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """Put the field that is to blame in front of what is wrong."""
+    try:
+        yield
+    except LlavaError as error:
+        raise type(error)(f"{field}: {error}") from error

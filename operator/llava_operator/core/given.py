@@ -10,7 +10,7 @@ from llava_contract.conditions import Reason
 from llava_contract.result import Artifact
 from llava_contract.run import MODEL_ENV_PREFIX, JobKind, ModelStorage
 from llava_contract.v1alpha1.model import ExportedModel
-from llava_contract.v1alpha1.status import Phase, GivenModel
+from llava_contract.v1alpha1.status import GivenModel, Phase
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_operator.core.job import Job, ModelSource
 from llava_operator.core.observe import Waiting

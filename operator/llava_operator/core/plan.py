@@ -11,9 +11,9 @@ from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec
 from llava_contract.v1alpha1.pods import CacheVolume, PodOverlay, PodResources
 from llava_contract.v1alpha1.status import GivenModel
 from llava_contract.v1alpha1.workers import WorkersSpec
+from llava_operator.core.given import model_of, model_secret
 from llava_operator.core.job import Job
 from llava_operator.core.observe import Waiting
-from llava_operator.core.given import model_of, model_secret
 
 __all__ = ["Gate", "Plan", "PodPlan", "StagePlan", "plan_job"]
 

@@ -23,9 +23,9 @@ from llava_contract.v1alpha1.status import StageStatus
 from llava_contract.v1alpha1.storage import StorageSpec
 from llava_contract.v1alpha1.training import TrainStageSpec, TuningMode, TuningSpec
 from llava_contract.v1alpha1.trainjob import LlavaTrainJobSpec
+from llava_operator.core.given import model_storage
 from llava_operator.core.job import Job
 from llava_operator.core.plan import StagePlan
-from llava_operator.core.given import model_storage
 from llava_operator.errors import InvalidSpec
 
 __all__ = ["run_config", "storage_target"]

@@ -13,8 +13,8 @@ from llava_trainer.errors import BadData, LlavaError, MissingInput, Unsupported,
 from llava_trainer.model.adapters import fold_trained
 from llava_trainer.model.build import load_trained
 from llava_trainer.model.llm import load_llm
-from llava_trainer.model.pretrained import require_numbers
 from llava_trainer.model.vision import load_tower
+from llava_trainer.weights.soundness import require_numbers
 from support.tiny_model import lora, tiny_llava, train_task, write_llm, write_tower
 
 

@@ -19,7 +19,7 @@ from llava_trainer.errors import CorruptState, MissingInput
 from llava_trainer.ranks import Ranks, broadcast_text, gather_texts
 from llava_trainer.storage import Storage
 
-__all__ = ["Checkpoint", "Wanted", "find_newest", "open_checkpoint", "read_weights"]
+__all__ = ["Checkpoint", "Wanted", "find_newest", "open_checkpoint", "read_shapes", "read_weights"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -121,12 +121,22 @@ def open_checkpoint(storage: Storage, uri: str) -> Checkpoint:
     return found
 
 
-def read_weights(storage: Storage, uri: str) -> dict[str, torch.Tensor]:
-    """All trained parameters of a checkpoint by full name, fp32 on the host, verified against its manifest."""
+def read_shapes(storage: Storage, uri: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of a checkpoint's trained parameters by full name; nothing but its manifest is read."""
+    return {name: tuple(shape) for name, shape in _open(storage, storage.key(uri)).manifest.parameters.items()}
+
+
+def read_weights(storage: Storage, uri: str, *, only: str = "") -> dict[str, torch.Tensor]:
+    """The trained parameters of a checkpoint by full name, fp32 on the host, verified against its manifest.
+
+    only: how the names begin that are wanted.
+    """
     found = open_checkpoint(storage, uri)
     read = found.reader("weights-")
     weights = {}
     for name, shape in found.manifest.parameters.items():
+        if not name.startswith(only):
+            continue
         size = torch.Size(shape).numel()
         weights[name] = read(Span(Slot.MASTER, name, 0, size)).view(shape)
     return weights

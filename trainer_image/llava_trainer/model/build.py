@@ -15,10 +15,10 @@ from llava_trainer.errors import InvalidSpec, Unsupported, WeightsMismatch
 from llava_trainer.model.adapters import add_adapters
 from llava_trainer.model.llava import Llava
 from llava_trainer.model.llm import Llm, load_llm
-from llava_trainer.model.pretrained import name_some, require_numbers
 from llava_trainer.model.projector import Projector
 from llava_trainer.model.quantise import round_to_nf4
 from llava_trainer.model.vision import TOWER_LINEARS, VisionTower, load_tower
+from llava_trainer.weights.soundness import name_some, require_numbers
 
 __all__ = ["build_model", "load_trained"]
 

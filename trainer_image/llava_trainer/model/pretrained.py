@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging
 
 from llava_trainer.errors import BadData, MissingInput, WeightsMismatch
+from llava_trainer.weights.soundness import name_some, require_numbers
 
-__all__ = ["Stored", "load_pretrained", "name_some", "read_config", "require_numbers"]
+__all__ = ["Stored", "load_pretrained", "read_config"]
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,3 @@ def load_pretrained(
         )
     require_numbers(folder, model.named_parameters())
     return model
-
-
-def require_numbers(source: object, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Refuse weights with NaN or infinity, which a whole training would only carry on: BadData names the first.
-
-    Neither vanishes in a sum, which takes a fortieth of the time of a look at every value; sums of float16 may be too
-    large for it, so what looks odd is looked at.
-    """
-    for name, tensor in tensors:
-        weight = tensor.detach()
-        if not torch.isfinite(weight.sum()) and not torch.isfinite(weight).all():
-            raise BadData(f"{source}: {name} holds NaN or infinity; give weights that were saved whole.")
-
-
-def name_some(keys: list[str], limit: int = 3) -> str:
-    """Write down the first few of many names."""
-    return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")

@@ -9,7 +9,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["Projector"]
+from llava_trainer.errors import WeightsMismatch
+from llava_trainer.formats.projector import StoredProjector
+from llava_trainer.weights.soundness import name_some
+
+__all__ = ["Projector", "require_fit"]
 
 
 class Projector(nn.Module):
@@ -25,3 +29,20 @@ class Projector(nn.Module):
     def forward(self, features_IPV: torch.Tensor) -> torch.Tensor:
         """Project every patch: [I, P, V] to [I, P, D]."""
         return self.model(features_IPV)
+
+
+def require_fit(stored: StoredProjector, projector: Projector, *, source: str) -> None:
+    """Refuse tensors that are not exactly those of a projector: WeightsMismatch names keys as `source` does."""
+    wanted = {f"projector.{name}": parameter for name, parameter in projector.named_parameters()}
+    wrong = [f"{name} is missing" for name in wanted if name not in stored.tensors]
+    wrong += [f"{stored.called[name]} is one too many" for name in stored.tensors if name not in wanted]
+    wrong += [
+        f"{stored.called[name]} is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}"
+        for name, tensor in stored.tensors.items()
+        if name in wanted and tensor.shape != wanted[name].shape
+    ]
+    if wrong:
+        raise WeightsMismatch(
+            f"{source}: {len(wrong)} keys do not fit the projector of this model ({name_some(wrong)}); give the "
+            "projector of this vision tower and this LLM."
+        )

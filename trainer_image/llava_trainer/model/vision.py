@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from llava_trainer.formats.settings_file import read_json
+from llava_trainer.formats.huggingface.parts import Part, is_whole, open_part_weights, part_settings
 from llava_trainer.model.preflight import layer_count, require_tower
-from llava_trainer.model.pretrained import load_pretrained, read_config
+from llava_trainer.model.pretrained import Stored, load_pretrained, read_config
 
 __all__ = ["TOWER_LINEARS", "VisionTower", "load_tower"]
 
@@ -33,6 +33,7 @@ _NOT_VISION = (
     "logit_scale",
     "logit_bias",
     "vision_model.embeddings.position_ids",
+    "embeddings.position_ids",
 )
 
 
@@ -87,12 +88,15 @@ class VisionTower(nn.Module):
 
 
 def load_tower(folder: Path, *, feature_layer: int, dtype: torch.dtype) -> VisionTower:
-    """Read the folder of a tower or of a whole CLIP or SigLIP.
+    """Read the folder of a tower, of a whole CLIP or SigLIP, or of a whole LLaVA model.
 
     MissingInput, BadData, Unsupported or WeightsMismatch when it is no such thing.
     """
-    family = require_tower(folder, str(read_json(folder / "config.json").get("model_type")))
-    config = read_config(folder)
+    settings = part_settings(folder, Part.TOWER)
+    family = require_tower(folder, str(settings.get("model_type")))
+    in_whole = is_whole(folder)
+    config = read_config(folder, settings=settings if in_whole else None)
     vision = config.vision_config if config.model_type == family.whole_type else config
-    model = load_pretrained(MODEL_MAPPING[type(vision)], folder, config=vision, dtype=dtype, not_ours=_NOT_VISION)
+    source = Stored(folder, dict(open_part_weights(folder, Part.TOWER).stream())) if in_whole else folder
+    model = load_pretrained(MODEL_MAPPING[type(vision)], source, config=vision, dtype=dtype, not_ours=_NOT_VISION)
     return VisionTower(model, feature_layer=feature_layer, has_class_token=family.has_class_token)

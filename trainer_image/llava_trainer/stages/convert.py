@@ -24,11 +24,11 @@ from llava_trainer.formats.huggingface.chat import ChatStyle
 from llava_trainer.formats.huggingface.folder import Design, write_folder
 from llava_trainer.formats.huggingface.keys import from_llm, from_tower
 from llava_trainer.formats.huggingface.metadata import Metadata
+from llava_trainer.formats.huggingface.parts import Part, open_part_weights
 from llava_trainer.formats.llm.folder import as_stored, open_llm
 from llava_trainer.model.adapters import fold_trained
 from llava_trainer.storage import materialise, open_storage
 from llava_trainer.tracking.progress import StageContext
-from llava_trainer.weights.reading import open_weights
 
 __all__ = ["import_heavy", "run"]
 
@@ -49,15 +49,16 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     assert isinstance(task, ConvertTask)
     if not task.checkpoints:
         raise InvalidSpec("convert: there is no checkpoint to convert; add a pretrain or finetune stage.")
-    storage = open_storage(config.storage)
-    llm, tower = (materialise(uri, config.storage) for uri in (task.model.llm, task.model.vision_tower))
+    storage, server = open_storage(config.storage), task.model.storage or config.storage
+    llm, tower = (materialise(uri, server) for uri in (task.model.llm, task.model.vision_tower))
     running = read_weights(storage, task.checkpoints[-1])
     trained = dict(as_stored(running.items(), model_type=str(open_llm(llm).config["model_type"])))
     _require_adapters(trained, {"llm": task.llm, "vision_tower": task.vision_tower})
     scaling = {"llm": _scaling(task.llm), "vision_tower": _scaling(task.vision_tower)}
     merged = fold_trained(_base(llm, tower, trained), trained, scaling=scaling)
+    tower_files = open_part_weights(tower, Part.TOWER)
     with storage.new_folder(_PLACE) as draft:
-        counted = _counted(merged, context, total=len(open_weights(llm).names) + len(open_weights(tower).names))
+        counted = _counted(merged, context, total=len(open_llm(llm).weights.names) + len(tower_files.names))
         write_folder(draft, counted, design=_design(task, llm, tower), metadata=_metadata(task, config.job.name))
     return StageResult(
         stage=config.stage.value,
@@ -70,7 +71,7 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
 
 def _base(llm: Path, tower: Path, trained: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
     """Give the base weights under our model's names; a projector has no base but what was trained."""
-    for folder, rename in ((open_llm(llm), from_llm), (open_weights(tower), from_tower)):
+    for folder, rename in ((open_llm(llm), from_llm), (open_part_weights(tower, Part.TOWER), from_tower)):
         for stored_name, tensor in folder.stream():
             name = rename(stored_name)
             if name is not None:

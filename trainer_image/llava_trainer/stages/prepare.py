@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,8 +27,8 @@ from llava_trainer.data.sample import Wording
 from llava_trainer.data.shards import Place
 from llava_trainer.data.template import PromptTemplate, get_template
 from llava_trainer.data.tokenizer import Tokenizer
-from llava_trainer.errors import BadData, InvalidSpec, LlavaError
-from llava_trainer.model.preflight import check_llm, check_tower
+from llava_trainer.errors import BadData, InvalidSpec, naming
+from llava_trainer.model.preflight import check_llm, check_tower, check_whole, widths_of
 from llava_trainer.scoring.benchmark import read_benchmark
 from llava_trainer.storage import Storage, materialise, open_storage
 from llava_trainer.tracking.progress import StageContext
@@ -39,6 +38,7 @@ __all__ = ["AUDIT_PATH", "import_heavy", "run"]
 AUDIT_PATH: Final = "reports/audit.json"
 _LOG: Final = logging.getLogger(__name__)
 _DATA: Final = {Stage.PRETRAIN: Artifact.PRETRAIN_DATA, Stage.FINETUNE: Artifact.FINETUNE_DATA}
+_WHOLE: Final = "spec.model.from"
 _MIN_FREE_BYTES: Final = 64 << 20  # less than this holds no prepared set worth training on
 
 
@@ -76,6 +76,7 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     storage.require_writable()
     storage.require_space(_MIN_FREE_BYTES)
     parts = _check_model(task.model, config.storage)
+    _check_projector(task, parts, config, storage)
     _check_benchmarks(task.benchmarks, config.storage)
     for wanted in task.sets:
         _check_samples(wanted, config.storage)
@@ -109,11 +110,15 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
 
 def _check_model(model: ModelParts, server: StorageTarget) -> Parts:
     """Find both folders with all that training will want of them, and a template that fits."""
-    with _naming("spec.model.llm.uri"):
+    server = model.storage or server
+    if model.is_whole:
+        with naming(_WHOLE):
+            check_whole(materialise(model.llm, server), model)
+    with naming(_WHOLE if model.is_whole else "spec.model.llm.uri"):
         llm = materialise(model.llm, server)
         tokenizer = Tokenizer(llm)
         check_llm(llm, num_pieces=len(tokenizer))
-    with _naming("spec.model.visionTower.uri"):
+    with naming(_WHOLE if model.is_whole else "spec.model.visionTower.uri"):
         tower = materialise(model.vision_tower, server)
         image_size = ImageSettings.from_folder(tower, pad_to_square=True).size
         check_tower(tower, feature_layer=model.vision_feature_layer, image_size=image_size)
@@ -121,17 +126,21 @@ def _check_model(model: ModelParts, server: StorageTarget) -> Parts:
     return Parts(llm, tower, tokenizer)
 
 
-@contextmanager
-def _naming(field: str) -> Iterator[None]:
-    """Put the field that is to blame in front of what is wrong."""
-    try:
-        yield
-    except LlavaError as error:
-        raise type(error)(f"{field}: {error}") from error
+def _check_projector(task: PrepareTask, parts: Parts, config: RunConfig, storage: Storage) -> None:
+    """Look at the projector that training will start from: no GPU should be asked for one that does not fit."""
+    if task.pretrained_projector is None:
+        return
+    from llava_trainer.stages.projector import ProjectorPlace, check_projector  # noqa: PLC0415  (torch, for few jobs)
+
+    model = task.model
+    server = model.storage if model.is_whole and model.storage else config.storage
+    with naming(_WHOLE if model.is_whole else "spec.finetune.pretrainedProjector"):
+        place = ProjectorPlace(task.pretrained_projector, storage, server)
+        check_projector(place, widths=widths_of(parts.llm, parts.tower), depth=model.projector_depth)
 
 
 def _found(uri: str, field: str, *, server: StorageTarget) -> Path:
-    with _naming(field):
+    with naming(field):
         return materialise(uri, server)
 
 
@@ -202,7 +211,7 @@ def _find_sources(wanted: PreparedSetConfig, server: StorageTarget) -> list[Sour
 
 def _source(field: str, source: DataSource, *, stage: Stage, server: StorageTarget) -> Source:
     if source.layout is not None and source.root is not None:
-        with _naming(f"{field}.root"):
+        with naming(f"{field}.root"):
             found = find_published(source.layout, stage, root=source.root, fetch=partial(materialise, server=server))
         return replace(found, weight=source.weight)
     assert source.annotations is not None, f"{field}: neither annotations nor layout"

@@ -17,7 +17,7 @@ from llava_contract import causes
 from llava_contract.result import Artifact, StageResult
 from llava_contract.run import RunConfig, Stage, StorageTarget, TrainTask
 from llava_contract.v1alpha1.training import Precision, TuningMode
-from llava_trainer.checkpoint.restore import Checkpoint, Wanted, find_newest, read_weights
+from llava_trainer.checkpoint.restore import Checkpoint, Wanted, find_newest
 from llava_trainer.checkpoint.save import Saver, agree_on_place
 from llava_trainer.data.pack import Batching
 from llava_trainer.data.shards import ImageSet, Place, TokenSet
@@ -28,8 +28,9 @@ from llava_trainer.engine.spikes import SpikeWatch
 from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
 from llava_trainer.errors import BadData, InvalidSpec, WeightsMismatch
 from llava_trainer.ranks import Ranks, join_gang, leave_gang
+from llava_trainer.stages.projector import ProjectorPlace
 from llava_trainer.stages.watchers import Watched, make_sampler, make_validator, open_trackers
-from llava_trainer.storage import Storage, materialise, open_storage
+from llava_trainer.storage import Storage, home_of, materialise, open_storage
 from llava_trainer.tracking.history import History, read_history
 from llava_trainer.tracking.progress import StageContext
 
@@ -91,25 +92,22 @@ def _be_deterministic(device: torch.device, *, asked: bool) -> None:
 
 
 def _build(config: RunConfig, storage: Storage, device: torch.device) -> Llava:
-    """Assemble the model; a finetune starts from the projector that its pretrain made."""
+    """Assemble the model; its projector may come from a pretrain, from a file or with a whole model."""
     from llava_trainer.model.build import build_model, load_trained  # noqa: PLC0415  (import_heavy comes first)
+    from llava_trainer.model.projector import require_fit  # noqa: PLC0415
 
     task = _task(config)
-    tower, llm = (materialise(uri, config.storage) for uri in (task.model.vision_tower, task.model.llm))
+    server = task.model.storage or config.storage
+    tower, llm = (materialise(uri, server) for uri in (task.model.vision_tower, task.model.llm))
     dtype = _DTYPES[task.precision]
     model = build_model(task, tower_folder=tower, llm_folder=llm, dtype=dtype, device=device)
     if uri := task.pretrained_projector:
-        load_trained(model, read_weights(_home_of(uri, storage, config.storage), uri), only="projector.")
+        of_model = task.model.is_whole and uri == task.model.llm
+        stored = ProjectorPlace(uri, storage, server if of_model else config.storage).read()
+        require_fit(stored, model.projector, source=uri)
+        load_trained(model, stored.tensors, only="projector.")
         _LOG.info("projector from %s", uri)
     return model
-
-
-def _home_of(uri: str, storage: Storage, server: StorageTarget) -> Storage:
-    """The storage that holds a folder: this job's, or what stands above it elsewhere, reached as this job's is."""
-    if uri.startswith(f"{storage.uri}/"):
-        return storage
-    above = uri.rstrip("/").rpartition("/")[0]
-    return open_storage(server.model_copy(update={"uri": above}), must_exist=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ def _open_prepared(storage: Storage, uri: str, *, server: StorageTarget) -> _Pre
     try:
         told = json.loads(storage.read(uri))
         parts = [told["images"], told["tokens"], *filter(None, [told.get("held_out")])]
-        images, tokens, *held_out = [Place(part, _home_of(part, storage, server)) for part in parts]
+        images, tokens, *held_out = [Place(part, home_of(part, storage, server)) for part in parts]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(f"{uri}: not a prepared set ({error!r}); prepare the data again.") from error
     held = TokenSet.open(held_out[0]) if held_out else None

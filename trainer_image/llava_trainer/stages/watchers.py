@@ -98,7 +98,7 @@ def make_sampler(watched: Watched, model: Llava, held_out: TokenSet | None) -> S
         spec=task.samples,
         pixels=shown,
         template=get_template(task.model.prompt_template),
-        tokenizer=Tokenizer(materialise(task.model.llm, watched.config.storage)),
+        tokenizer=Tokenizer(materialise(task.model.llm, task.model.storage or watched.config.storage)),
         model=model,
         engine=watched.engine,
         answers=ToldAnswers.resume(watched.storage, watched.stage, done_steps=watched.done_steps),

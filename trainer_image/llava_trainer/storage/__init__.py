@@ -6,11 +6,11 @@ fetches what the user named.
 """
 
 from llava_trainer.storage.answers import Absent, AlreadyWritten, Forbidden, Found, NoBucket, Unreachable
-from llava_trainer.storage.opening import open_storage
+from llava_trainer.storage.opening import home_of, open_storage
 from llava_trainer.storage.sources import materialise, source_digest
 from llava_trainer.storage.store import ObjectInfo, Storage
 
 __all__ = [
     "Absent", "AlreadyWritten", "Forbidden", "Found", "NoBucket", "ObjectInfo", "Storage", "Unreachable",
-    "materialise", "open_storage", "source_digest",
+    "home_of", "materialise", "open_storage", "source_digest",
 ]  # fmt: skip

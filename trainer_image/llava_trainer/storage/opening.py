@@ -10,7 +10,7 @@ from llava_trainer.storage.folder import open_folder
 from llava_trainer.storage.location import Scheme, parse_location
 from llava_trainer.storage.store import Storage
 
-__all__ = ["open_storage"]
+__all__ = ["home_of", "open_storage"]
 
 
 def open_storage(target: StorageTarget | str, *, must_exist: bool = False) -> Storage:
@@ -35,3 +35,11 @@ def open_storage(target: StorageTarget | str, *, must_exist: bool = False) -> St
             raise Unsupported(f"{uri}: the hub cannot hold a running job; use a path or a file:// URI.")
         case _:
             assert_never(location.scheme)
+
+
+def home_of(uri: str, storage: Storage, server: StorageTarget) -> Storage:
+    """The storage that holds a folder: this job's, or what stands above it elsewhere, reached as `server` is."""
+    if uri.startswith(f"{storage.uri}/"):
+        return storage
+    above = uri.rstrip("/").rpartition("/")[0]
+    return open_storage(server.model_copy(update={"uri": above}), must_exist=True)

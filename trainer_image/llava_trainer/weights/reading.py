@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,10 +26,11 @@ _NESTED: Final = ("state_dict", "model", "module")
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """The tensors of a model by name, each with the file that holds it."""
+    """The tensors of a model by name, each with the file that holds it and, where that differs, its name there."""
 
     source: Path
     file_of: Mapping[str, Path]
+    stored_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,12 +41,21 @@ class WeightFiles:
         """Read one tensor; MissingInput when there is none of that name."""
         if name not in self.file_of:
             raise MissingInput(f"{self.source}: holds no tensor {name}; give the folder of a whole model.")
-        return dict(_read_file(self.file_of[name], [name]))[name]
+        return dict(self._read(self.file_of[name], [name]))[name]
 
     def stream(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Read all tensors, one in memory at a time (a .bin: one file at a time)."""
         for file in dict.fromkeys(self.file_of.values()):
-            yield from _read_file(file, [name for name, place in self.file_of.items() if place == file])
+            yield from self._read(file, [name for name, place in self.file_of.items() if place == file])
+
+    def renamed(self, names: Mapping[str, str]) -> WeightFiles:
+        """Look at some of the tensors under other names; `names`: the new one by the old one."""
+        file_of = {new: self.file_of[old] for old, new in names.items()}
+        return WeightFiles(self.source, file_of, {new: self.stored_as.get(old, old) for old, new in names.items()})
+
+    def _read(self, file: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        stored = [self.stored_as.get(name, name) for name in names]
+        yield from ((name, tensor) for name, (_, tensor) in zip(names, _read_file(file, stored), strict=True))
 
 
 def open_weights(source: Path) -> WeightFiles:

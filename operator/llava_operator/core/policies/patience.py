@@ -1,4 +1,4 @@
-"""When waiting is right: for an attempt that runs, before another try at what just failed, for a model to start from."""
+"""When waiting is right: for an attempt that runs, before another try at what just failed, for another job's model."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from llava_contract.families import LLMS, TowerFamily, tower_family
 from llava_trainer.errors import BadData, Unsupported
+from llava_trainer.formats.huggingface.parts import Part, part_settings
 from llava_trainer.formats.huggingface.vocabulary import IMAGE_TOKEN, Vocabulary
 from llava_trainer.formats.llm.config import read_llm_config
 from llava_trainer.formats.settings_file import read_json
@@ -97,7 +98,7 @@ class Configs:
 
 def read_configs(llm_folder: Path, tower_folder: Path) -> Configs:
     """Read what two base folders say about themselves; MissingInput, BadData or Unsupported names what is wrong."""
-    tower = read_json(tower_folder / "config.json")
+    tower = part_settings(tower_folder, Part.TOWER)
     kind = str(tower.get("model_type"))
     family = tower_family(kind)
     if family is None:

@@ -12,13 +12,12 @@ import torch
 from llava_trainer.errors import Unsupported
 from llava_trainer.formats.huggingface.chat import ChatStyle
 from llava_trainer.formats.huggingface.configs import read_configs
-from llava_trainer.formats.huggingface.keys import HEAD, from_export, to_export
+from llava_trainer.formats.huggingface.keys import HEAD, to_export
 from llava_trainer.formats.huggingface.metadata import Metadata
 from llava_trainer.formats.huggingface.vocabulary import grow, write_tokenizer
-from llava_trainer.weights.reading import open_weights
 from llava_trainer.weights.writing import write_weights
 
-__all__ = ["Design", "read_tensors", "write_folder"]
+__all__ = ["Design", "write_folder"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,3 @@ def write_folder(
     )
     write_weights(folder, exported)
     metadata.write(folder)
-
-
-def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Read an exported folder's weights under our model's names; WeightsMismatch for names that are not its own."""
-    return {from_export(name): tensor for name, tensor in open_weights(folder).stream()}

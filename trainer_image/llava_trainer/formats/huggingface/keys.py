@@ -10,7 +10,7 @@ from typing import Final
 
 from llava_trainer.errors import WeightsMismatch
 
-__all__ = ["COMPUTED", "EMBEDDING", "HEAD", "from_export", "from_llm", "from_tower", "to_export"]
+__all__ = ["COMPUTED", "EMBEDDING", "HEAD", "from_llm", "from_tower", "to_export"]
 
 EMBEDDING: Final = "llm.model.embed_tokens.weight"
 HEAD: Final = "llm.lm_head.weight"
@@ -49,16 +49,7 @@ def from_tower(name: str) -> str | None:
 
 def to_export(name: str) -> str:
     """Name one of our model's tensors as it stands in the exported file."""
-    return _renamed(name, _EXPORTED)
-
-
-def from_export(name: str) -> str:
-    """Name a tensor of an exported file as our model does."""
-    return _renamed(name, {disk: ours for ours, disk in _EXPORTED.items()})
-
-
-def _renamed(name: str, prefixes: dict[str, str]) -> str:
-    for prefix, replacement in prefixes.items():
+    for prefix, replacement in _EXPORTED.items():
         if name.startswith(prefix):
             return replacement + name.removeprefix(prefix)
     raise WeightsMismatch(f"{name}: LlavaForConditionalGeneration has no such tensor; give a LLaVA model's weights.")

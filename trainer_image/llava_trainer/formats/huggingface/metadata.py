@@ -9,7 +9,7 @@ from typing import Final
 
 from llava_trainer.errors import BadData, MissingInput
 
-__all__ = ["Metadata", "read_metadata"]
+__all__ = ["Metadata", "has_metadata", "read_metadata"]
 
 _FILE: Final = "llava.json"
 
@@ -48,6 +48,11 @@ class Metadata:
             f"- Images were {square}.\n"
             "- Image features enter the LLM as the projector gives them, unscaled.\n"
         )
+
+
+def has_metadata(folder: Path) -> bool:
+    """Whether a model's folder is an export of ours."""
+    return (folder / _FILE).is_file()
 
 
 def read_metadata(folder: Path) -> Metadata:

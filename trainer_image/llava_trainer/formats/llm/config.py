@@ -7,8 +7,8 @@ from typing import Any
 
 from llava_contract.families import LLMS, LlmFamily
 from llava_trainer.errors import BadData, Unsupported
+from llava_trainer.formats.huggingface.parts import Part, part_settings
 from llava_trainer.formats.llm.internlm import from_internlm, from_internlm2
-from llava_trainer.formats.settings_file import read_json
 
 __all__ = ["family_of", "read_llm_config"]
 
@@ -16,11 +16,11 @@ _CONVERTED = {"internlm": from_internlm, "internlm2": from_internlm2}
 
 
 def read_llm_config(folder: Path) -> dict[str, Any]:
-    """Read the config of an LLM's folder, with the model_type that it runs as.
+    """Read the config of an LLM's folder, or of the LLM in a whole model's, with the model_type that it runs as.
 
     MissingInput without one, BadData for a damaged one, Unsupported, naming all families, for a model of no family.
     """
-    config = read_json(folder / "config.json")
+    config = part_settings(folder, Part.LLM)
     convert = _CONVERTED.get(family_of(folder, config).model_type)
     try:
         return convert(config) if convert else config

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from llava_trainer.formats.huggingface.keys import COMPUTED
+from llava_trainer.formats.huggingface.parts import Part, is_whole, open_part_weights, part_settings
 from llava_trainer.formats.llm import mixtral
 from llava_trainer.formats.llm.config import family_of, read_llm_config
 from llava_trainer.formats.llm.internlm import to_llama
-from llava_trainer.formats.settings_file import read_json
-from llava_trainer.weights.reading import WeightFiles, open_weights
+from llava_trainer.weights.reading import WeightFiles
 
 __all__ = ["LlmFolder", "as_stored", "open_llm"]
 
@@ -24,7 +24,7 @@ _EMBEDDING = "embed_tokens.weight"
 
 @dataclass(frozen=True)
 class LlmFolder:
-    """`config` in the words of the running model; `published_as`: the folder's own model_type."""
+    """`config` in the words of the running model; `published_as`: the model_type that its publisher says."""
 
     folder: Path
     config: dict[str, Any]
@@ -33,12 +33,12 @@ class LlmFolder:
     @cached_property
     def weights(self) -> WeightFiles:
         """The tensors as they are stored; MissingInput or BadData when they cannot be read."""
-        return open_weights(self.folder)
+        return open_part_weights(self.folder, Part.LLM)
 
     @property
     def is_converted(self) -> bool:
-        """Whether the running model is of another type than the folder says."""
-        return bool(self.published_as != self.config["model_type"])
+        """Whether the folder is not that of the running model: of another type, or of a whole LLaVA."""
+        return bool(self.published_as != self.config["model_type"]) or is_whole(self.folder)
 
     @property
     def num_rows(self) -> int:
@@ -59,8 +59,11 @@ class LlmFolder:
 
 
 def open_llm(folder: Path) -> LlmFolder:
-    """Open the folder of an LLM; MissingInput, BadData or Unsupported when it is none that we train."""
-    published_as = family_of(folder, read_json(folder / "config.json")).model_type
+    """Open the folder of an LLM, or of a whole LLaVA model.
+
+    MissingInput, BadData or Unsupported when it is none that we train.
+    """
+    published_as = family_of(folder, part_settings(folder, Part.LLM)).model_type
     return LlmFolder(folder, read_llm_config(folder), published_as)
 
 
