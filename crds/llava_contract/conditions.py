@@ -108,10 +108,10 @@ REASONS: Final = MappingProxyType(
         Reason.SPEC_REFUSED: "The API server took the spec, and its recipe or a rule does not; mend the spec.",
         Reason.SPEC_INCOMPLETE: "The spec lacks what a cluster needs; mend the spec.",
         Reason.REFUSED: "The API server does not let the operator make the job's objects; it is tried again.",
-        Reason.MODEL_NOT_FOUND: "No LlavaTrainJob of that name is in the namespace; the evaluation waits for one.",
-        Reason.MODEL_NOT_READY: "The LlavaTrainJob has not exported its model yet; the evaluation waits for it.",
+        Reason.MODEL_NOT_FOUND: "No LlavaTrainJob of that name is in the namespace; this job waits for one.",
+        Reason.MODEL_NOT_READY: "The LlavaTrainJob has not exported its model yet; this job waits for it.",
         Reason.MODEL_NOT_EXPORTED: "The LlavaTrainJob has no stage convert, so it never exports a model; add it there.",
-        Reason.MODEL_FAILED: "The LlavaTrainJob failed before it exported a model; the evaluation waits for another.",
+        Reason.MODEL_FAILED: "The LlavaTrainJob failed before it exported a model; this job waits for another.",
     }
 )
 """Each reason of ours in one sentence."""

@@ -181,7 +181,7 @@ def merge_patch(before: Body, after: Body) -> Body:
 
 
 def _model_source(body: Body) -> ModelSource:
-    """Read what an evaluation has to know of a training job, be its spec refused or not."""
+    """Read what another job has to know of a training job, be its spec refused or not."""
     try:
         spec = effective_spec(read_job({**body, "status": None}).spec)
         exports = isinstance(spec, LlavaTrainJobSpec) and spec.convert is not None

@@ -3,7 +3,7 @@
 OperatorError
 ├── InvalidSpec        a field that a stage needs is not there
 ├── SpecRefused        a spec that no pod of this cluster can ever carry out; mending it lets the job go on
-├── ModelMissing       an evaluation on this machine finds no model of the job that it names
+├── ModelMissing       a job on this machine finds no model of the job that it names
 ├── AnotherSpec        the directory holds a job with another spec
 ├── DirectoryBusy      another `llava run` works in the directory
 ├── StateUnreadable    job.json is there but cannot be read
@@ -51,7 +51,7 @@ class SpecRefused(OperatorError):
 
 
 class ModelMissing(OperatorError):
-    """An evaluation on this machine finds no model of the job that it names."""
+    """A job on this machine finds no model of the job that it names."""
 
     cause = causes.MISSING_INPUT
 

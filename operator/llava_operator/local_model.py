@@ -22,7 +22,7 @@ def with_model_beside(spec: JobSpec, folder: Path) -> JobSpec:
     if wanted is None or wanted.train_job_name is None:
         return spec
     name = wanted.train_job_name
-    where, file = _job_beside(name, folder)
+    where, file = _job_beside(name, folder, field=spec.GIVEN_IN)
     assert isinstance(file.spec, LlavaTrainJobSpec), f"{where} was found as a training job"
     source = ModelSource(file.status, file.spec.storage, exports=file.spec.convert is not None)
     found = trained_model(name, source)
@@ -32,18 +32,18 @@ def with_model_beside(spec: JobSpec, folder: Path) -> JobSpec:
     return spec.given(ExportedModel.model_validate(reached))
 
 
-def _job_beside(name: str, folder: Path) -> tuple[Path, JobFile]:
+def _job_beside(name: str, folder: Path, *, field: str) -> tuple[Path, JobFile]:
     """Find the one training job of that name among the folder's neighbours."""
     beside = folder.resolve().parent
     found = [(other, file) for other in sorted(beside.glob("*/")) if (file := _training(other, name)) is not None]
     if not found:
         raise ModelMissing(
             f"no folder in {beside} holds LlavaTrainJob {name}: run it first with --dir {beside / name}, "
-            "or write model.uri."
+            f"or write {field}.uri."
         )
     if len(found) > 1:
         names = ", ".join(str(other) for other, _ in found)
-        raise ModelMissing(f"more than one folder holds LlavaTrainJob {name}: {names}; write model.uri.")
+        raise ModelMissing(f"more than one folder holds LlavaTrainJob {name}: {names}; write {field}.uri.")
     return found[0]
 
 

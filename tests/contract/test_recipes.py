@@ -291,6 +291,27 @@ def test_a_stage_is_left_with_no_open_field(name: str) -> None:
         assert empty <= {"max_steps", "pretrained_projector", "validation"}
 
 
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_whole_model_takes_the_place_of_a_recipes_parts_and_pretrain(name: str) -> None:
+    body = yaml.safe_load(recipe_text.show(name))
+    given = {"from": {"trainJobName": "first"}}
+    written = {"storage": {"uri": "x"}, "recipe": name, "model": given, "finetune": {"data": [{"annotations": "a"}]}}
+    if recipes.stages_of(recipes.get(name))[-1].stage is Stage.PRETRAIN:
+        written["pretrain"] = written.pop("finetune")
+    spec = recipes.effective(LlavaTrainJobSpec.model_validate(written))
+    assert (spec.model.llm, spec.model.vision_tower) == (None, None)
+    assert spec.model.prompt_template == body["spec"]["model"]["promptTemplate"]
+    assert (spec.pretrain is None) is ("finetune" in written)
+
+
+def test_a_pretrain_that_is_written_is_done_on_a_whole_model_too() -> None:
+    written = {"storage": {"uri": "x"}, "recipe": "internlm2-7b-qlora", "dataRoot": "data", "pretrain": {"epochs": 1},
+               "model": {"from": {"uri": "x"}}}  # fmt: skip
+    spec = recipes.effective(LlavaTrainJobSpec.model_validate(written))
+    assert spec.pretrain is not None
+    assert spec.pretrain.batch_size is not None
+
+
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
     with pytest.raises(InvalidJob, match="did you mean phi3-mini-full"):
         recipes.get("phi3-mini-ful")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,30 @@ def test_an_exported_model_is_scored_however_its_job_goes_on(phase: Phase) -> No
 def test_a_job_that_trains_has_no_model_to_wait_for() -> None:
     plan = plan_job(job().build())
     assert (plan.model, plan.lacking) == (None, None)
+
+
+START = {"promptTemplate": "vicuna", "from": {"trainJobName": "tiny"}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (None, "no LlavaTrainJob tiny in namespace team: create it, or write model.from.uri"),
+        (source(Phase.RUNNING), "it is Running"),
+    ],
+)
+def test_a_training_waits_for_the_model_that_it_starts_from(seen: ModelSource | None, words: str) -> None:
+    waits = replace(job().wanting(model=START).build(), source=seen)
+    lacking = plan_job(waits).lacking
+    assert lacking is not None
+    assert words in lacking.message
+
+
+def test_a_training_starts_from_what_another_has_exported() -> None:
+    starts = replace(job().wanting(model=START).build(), source=DONE)
+    plan = plan_job(starts)
+    assert plan.model == found(starts)
+    assert (found(starts).uri, plan.stages[0].pods.model_secret) == (MODEL, "theirs")
 
 
 def test_a_training_jobs_model_is_reached_as_its_storage_is() -> None:

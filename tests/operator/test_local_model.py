@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec
+from llava_contract.v1alpha1 import JobSpec, LlavaEvalJobSpec, LlavaTrainJobSpec
+from llava_contract.v1alpha1.model import ExportedModel
 from llava_contract.v1alpha1.status import JobStatus, Phase
 from llava_operator.errors import ModelMissing
 from llava_operator.local_model import with_model_beside
@@ -44,6 +45,21 @@ def test_a_model_on_s3_is_reached_as_its_job_did(tmp_path: Path) -> None:
     trained(tmp_path / "tiny", model="s3://bucket/tiny/models/huggingface", of=spec(storage=storage))
     model = found(tmp_path).model
     assert (model.endpoint, model.path_style) == ("http://theirs:9000", True)
+
+
+def test_a_training_starts_from_the_model_beside(tmp_path: Path) -> None:
+    trained(tmp_path / "first")
+    model = {"from": {"trainJobName": "tiny"}, "promptTemplate": "vicuna"}
+    named = with_model_beside(spec(model=model, pretrain=None), tmp_path / "second")
+    assert named.given_model == ExportedModel(uri="file:///models/a")
+    assert isinstance(named, LlavaTrainJobSpec)
+    assert named.model.prompt_template == "vicuna"
+
+
+def test_a_training_that_finds_no_model_is_told_its_own_field(tmp_path: Path) -> None:
+    model = {"from": {"trainJobName": "tiny"}, "promptTemplate": "vicuna"}
+    with pytest.raises(ModelMissing, match=r"or write model\.from\.uri\."):
+        with_model_beside(spec(model=model), tmp_path / "second")
 
 
 def test_a_uri_is_left_alone(tmp_path: Path) -> None:

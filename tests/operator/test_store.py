@@ -186,6 +186,14 @@ def test_a_training_job_is_followed_by_the_evaluations_that_name_it() -> None:
     assert made.followers(Key(JobKind.EVAL, "team", "llava")) == []
 
 
+def test_a_training_job_is_followed_by_those_that_start_from_its_model() -> None:
+    made = store()
+    for name, given in {"b": {"trainJobName": "llava"}, "c": {"uri": "/models/a"}, "d": None}.items():
+        meta = {"namespace": "team", "name": name, "uid": f"t-{name}", "resourceVersion": "1"}
+        made.put(Kind.TRAIN_JOB, {"metadata": meta, "spec": {"model": {"from": given} if given else {}}})
+    assert made.followers(KEY) == [Key(JobKind.TRAIN, "team", "b")]
+
+
 def test_an_evaluation_that_is_gone_or_names_another_job_follows_no_more() -> None:
     made = store()
     for name in ("gone", "edited", "stays"):

@@ -19,6 +19,8 @@ __all__ = ["LlavaEvalJob", "LlavaEvalJobSpec"]
 class LlavaEvalJobSpec(Schema):
     """Answer benchmark files and score the answers."""
 
+    GIVEN_IN: ClassVar = "model"
+
     model: ExportedModel
     """The model to score."""
     storage: StorageSpec

@@ -40,6 +40,7 @@ class LlavaTrainJobSpec(Schema):
         model_rules.CONVERT_NEEDS_DEPTH_2,
         rules.FP16_NEEDS_GPUS,
     )
+    GIVEN_IN: ClassVar = "model.from"
 
     recipe: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """Name of a recipe (`llava recipe list`); it fills everything that is not written here. A published recipe brings

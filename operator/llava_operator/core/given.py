@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llava_contract.conditions import Reason
 from llava_contract.result import Artifact
-from llava_contract.run import MODEL_ENV_PREFIX, JobKind, ModelStorage
+from llava_contract.run import MODEL_ENV_PREFIX, ModelStorage
 from llava_contract.v1alpha1.model import ExportedModel
 from llava_contract.v1alpha1.status import GivenModel, Phase
 from llava_contract.v1alpha1.storage import StorageSpec
@@ -30,13 +30,8 @@ def model_of(job: Job) -> GivenModel | Waiting | None:
         return known
     if job.source is None:
         told = f"there is no LlavaTrainJob {wanted.train_job_name} in namespace {job.key.namespace}"
-        return Waiting(Reason.MODEL_NOT_FOUND, f"{told}: create it, or write {_field(job)}.uri")
+        return Waiting(Reason.MODEL_NOT_FOUND, f"{told}: create it, or write {job.spec.GIVEN_IN}.uri")
     return trained_model(wanted.train_job_name, job.source)
-
-
-def _field(job: Job) -> str:
-    """Name the field in which a job names its model."""
-    return "model.from" if job.key.kind is JobKind.TRAIN else "model"
 
 
 def trained_model(name: str, source: ModelSource) -> GivenModel | Waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,15 @@ from llava_contract.v1alpha1.data import OnBadRow
 from llava_trainer.data.pack import Batching
 from llava_trainer.data.shards import ImageSet, Place, TokenSet
 from llava_trainer.engine.feed import Feed
-from llava_trainer.errors import BadData, InvalidSpec, LlavaError, MissingInput, Unsupported, WeightsMismatch, WrongTemplate
+from llava_trainer.errors import (
+    BadData,
+    InvalidSpec,
+    LlavaError,
+    MissingInput,
+    Unsupported,
+    WeightsMismatch,
+    WrongTemplate,
+)
 from llava_trainer.formats.projector import read_projector
 from llava_trainer.model.build import build_model, load_trained
 from llava_trainer.model.export import load_export
@@ -127,6 +136,13 @@ def test_a_second_export_keeps_its_tokenizer_and_its_rows(exported: TrainedJob, 
         assert json.loads((second.export / name).read_text()) == json.loads((exported.export / name).read_text())
 
 
+def test_the_card_says_what_was_trained_further(exported: TrainedJob, tmp_path: Path) -> None:
+    second = ended_job(tmp_path, continued(exported.export, train_task()), train_task())
+    second.convert(model=whole(exported.export))
+    card = (second.export / "README.md").read_text()
+    assert f"A LLaVA model: {exported.export},\ntrained further (vision tower frozen, LLM frozen)." in card
+
+
 def test_what_transformers_saves_is_read_as_well(exported: TrainedJob, tmp_path: Path) -> None:
     LlavaForConditionalGeneration.from_pretrained(exported.export).save_pretrained(tmp_path)
     assert torch.equal(loss(continued(tmp_path, train_task())), loss(answering(exported.export)))
@@ -142,7 +158,12 @@ def test_names_of_a_module_are_read_as_well(exported: TrainedJob, tmp_path: Path
 def checked(folder: Path, model: ModelParts, projector: str | None) -> None:
     """Prepare no set at all: everything that comes before is looked at."""
     task = PrepareTask(
-        model=model, sets=[], on_bad_row=OnBadRow.FAIL, max_bad_fraction=0, pretrained_projector=projector, benchmarks=[]
+        model=model,
+        sets=[],
+        on_bad_row=OnBadRow.FAIL,
+        max_bad_fraction=0,
+        pretrained_projector=projector,
+        benchmarks=[],
     )
     prepare.run(run_config(folder / "job", Stage.PREPARE, task), context("prepare"))
 
@@ -244,9 +265,10 @@ def test_a_checkpoint_of_another_job_passes(exported: TrainedJob, tmp_path: Path
 
 
 def test_a_checkpoint_of_another_model_is_refused_before_any_gpu(exported: TrainedJob, tmp_path: Path) -> None:
-    exported.model.projector.model[0] = torch.nn.Linear(5, 32)
+    other = copy.deepcopy(exported.model)
+    other.projector.model[0] = torch.nn.Linear(5, 32)
     with pytest.raises(WeightsMismatch, match=r"^spec\.finetune\.pretrainedProjector: .* is \(32, 5\), not \(32, "):
-        checked(tmp_path, exported.task.model, save(tmp_path / "other", exported.model))
+        checked(tmp_path, exported.task.model, save(tmp_path / "other", other))
 
 
 def test_nothing_there_is_said_with_the_field(exported: TrainedJob, tmp_path: Path) -> None:

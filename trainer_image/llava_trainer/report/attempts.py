@@ -74,7 +74,8 @@ def _facts(asked: Mapping[str, RunConfig], last: Sequence[Attempt]) -> Iterator[
     named: dict[str, str | None] = {}
     model = next((task.model for task in tasks if not isinstance(task, EvaluateTask)), None)
     if isinstance(model, ModelParts):
-        named |= {"Language model": model.llm, "Vision tower": model.vision_tower}
+        parts = {"Language model": model.llm, "Vision tower": model.vision_tower}
+        named |= {"Model at the start": model.llm} if model.is_whole else parts
         named["Prompt template"] = model.prompt_template
     finetune = asked[Stage.FINETUNE].task if Stage.FINETUNE in asked else None
     if isinstance(finetune, TrainTask):

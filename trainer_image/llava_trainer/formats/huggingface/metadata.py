@@ -38,11 +38,15 @@ class Metadata:
             if self.pad_to_square
             else "cropped to their centre by the processor"
         )
+        made_of = (
+            f"{self.vision_tower} ({self.vision_tower_mode}) and {self.llm} ({self.llm_mode}),\njoined by a projector"
+        )
+        if self.llm == self.vision_tower:
+            made_of = f"{self.llm},\ntrained further (vision tower {self.vision_tower_mode}, LLM {self.llm_mode})"
         return (
             "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\n---\n\n"
             f"# {self.job}\n\n"
-            f"A LLaVA model: {self.vision_tower} ({self.vision_tower_mode}) and {self.llm} ({self.llm_mode}),\n"
-            "joined by a projector. Adapters are merged.\n\n"
+            f"A LLaVA model: {made_of}. Adapters are merged.\n\n"
             "    from transformers import AutoProcessor, LlavaForConditionalGeneration\n\n"
             f"- Prompt template: `{self.prompt_template}`, no system text in training; the chat template writes it.\n"
             f"- Images were {square}.\n"
