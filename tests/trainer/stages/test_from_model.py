@@ -1,4 +1,4 @@
-"""A training that starts from a whole model starts from exactly that model, and its export can be started from again."""
+"""A training on a whole model starts from exactly that model, and its own export can be trained further."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def test_the_parts_of_an_export_are_the_model_that_was_trained(exported: Trained
 MODELS = {
     "lora": ("llama", lora(), lora()), "full": ("llama", full(), full()), "projector": ("llama", frozen(), frozen()),
     "biased and tied": ("llama-tied-biased", full(), frozen()), "InternLM2": ("internlm2", lora(), frozen()),
-    "experts": ("mixtral", full(), frozen()), "Phi-3": ("phi3", lora(), frozen()), "Gemma 2": ("gemma2", lora(), full()),
+    "experts": ("mixtral", full(), frozen()), "Phi-3": ("phi3", lora(), frozen()),
+    "Gemma 2": ("gemma2", lora(), full()),
 }  # fmt: skip
 
 
@@ -158,13 +159,9 @@ def test_names_of_a_module_are_read_as_well(exported: TrainedJob, tmp_path: Path
 def checked(folder: Path, model: ModelParts, projector: str | None) -> None:
     """Prepare no set at all: everything that comes before is looked at."""
     task = PrepareTask(
-        model=model,
-        sets=[],
-        on_bad_row=OnBadRow.FAIL,
-        max_bad_fraction=0,
-        pretrained_projector=projector,
+        model=model, pretrained_projector=projector, sets=[], on_bad_row=OnBadRow.FAIL, max_bad_fraction=0,
         benchmarks=[],
-    )
+    )  # fmt: skip
     prepare.run(run_config(folder / "job", Stage.PREPARE, task), context("prepare"))
 
 
@@ -187,7 +184,8 @@ def retensor(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path
 
 
 LINEAR = "multi_modal_projector.linear_1."
-BAD_MODELS: list[tuple[Callable[[Path], None], dict[str, Any], type[LlavaError], str]] = [
+BadModel = tuple[Callable[[Path], None], dict[str, Any], type[LlavaError], str]
+BAD_MODELS: list[BadModel] = [
     (rewrite(lambda c: c.update(model_type="llava_next")), {}, Unsupported, "a model of type llava_next"),
     (rewrite(lambda c: c.update(vision_feature_layer=[-2, -5])), {}, Unsupported, "reads several layers"),
     (rewrite(lambda c: c.update(vision_feature_select_strategy="full")), {}, Unsupported, "not exactly the patches"),
@@ -205,12 +203,11 @@ BAD_MODELS: list[tuple[Callable[[Path], None], dict[str, Any], type[LlavaError],
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("spoil", "changes", "error", "words"), BAD_MODELS)
+@pytest.mark.parametrize("bad", BAD_MODELS, ids=lambda bad: bad[3])
 def test_a_model_that_cannot_be_trained_further_is_refused_before_any_gpu(
-    spoil: Callable[[Path], None], changes: dict[str, Any], error: type[LlavaError], words: str,
-    exported: TrainedJob, tmp_path: Path,
-) -> None:  # fmt: skip
-    export = tmp_path / "model"
+    bad: BadModel, exported: TrainedJob, tmp_path: Path
+) -> None:
+    (spoil, changes, error, words), export = bad, tmp_path / "model"
     shutil.copytree(exported.export, export)
     spoil(export)
     with pytest.raises(error, match=rf"^spec\.model\.from: .*{words}"):

@@ -38,20 +38,21 @@ class Metadata:
             if self.pad_to_square
             else "cropped to their centre by the processor"
         )
-        made_of = (
-            f"{self.vision_tower} ({self.vision_tower_mode}) and {self.llm} ({self.llm_mode}),\njoined by a projector"
-        )
-        if self.llm == self.vision_tower:
-            made_of = f"{self.llm},\ntrained further (vision tower {self.vision_tower_mode}, LLM {self.llm_mode})"
         return (
             "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\n---\n\n"
             f"# {self.job}\n\n"
-            f"A LLaVA model: {made_of}. Adapters are merged.\n\n"
+            f"A LLaVA model: {self._origin()}. Adapters are merged.\n\n"
             "    from transformers import AutoProcessor, LlavaForConditionalGeneration\n\n"
             f"- Prompt template: `{self.prompt_template}`, no system text in training; the chat template writes it.\n"
             f"- Images were {square}.\n"
             "- Image features enter the LLM as the projector gives them, unscaled.\n"
         )
+
+    def _origin(self) -> str:
+        if self.llm == self.vision_tower:
+            return f"{self.llm},\ntrained further (vision tower {self.vision_tower_mode}, LLM {self.llm_mode})"
+        parts = f"{self.vision_tower} ({self.vision_tower_mode}) and {self.llm} ({self.llm_mode})"
+        return f"{parts},\njoined by a projector"
 
 
 def has_metadata(folder: Path) -> bool:
