@@ -194,6 +194,18 @@ def test_an_evaluation_is_read_with_the_training_job_that_it_names() -> None:
     )  # fmt: skip
 
 
+def test_a_training_is_read_with_the_training_job_whose_model_it_starts_from() -> None:
+    first = {"spec.model": {"from": {"trainJobName": "first"}, "promptTemplate": "vicuna"}}
+    fake = cluster(first)
+    body = changed(PLAIN, {"metadata.name": "first", "status": {"artifacts": {"huggingface": "s3://bucket/model"}}})
+    about = {"namespace": "team", "uid": "u-first", "generation": 1, "resourceVersion": "3"}
+    fake.put("llavatrainjobs", {**body, "metadata": {**body["metadata"], **about}})
+    job = resources(fake).get(KEY)
+    assert job is not None
+    assert job.source is not None
+    assert job.source.status.artifacts == {"huggingface": "s3://bucket/model"}
+
+
 @pytest.mark.parametrize("fake", [FakeCluster(), cluster()])
 def test_an_evaluation_of_a_uri_looks_at_no_training_job(fake: FakeCluster) -> None:
     job = resources(evaluated(fake, **{"spec.model": {"uri": "/models/a"}})).get(EVAL_KEY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,9 @@ from llava_trainer.model.build import build_model, load_trained
 from llava_trainer.model.export import load_export
 from llava_trainer.model.llava import Llava
 from llava_trainer.stages import prepare
+from llava_trainer.stages.projector import ProjectorPlace
+from llava_trainer.storage import materialise, open_storage
+from support.s3_server import S3Server
 from support.tiny_model import PATCHES, frozen, full, lora, pack, random_pixels, random_row, train_task, write_tower
 from support.trained import TrainedJob, context, ended_job, run_config, save, trained_job
 from support.training_job import NUM_SAMPLES, TinyJob, losses, start
@@ -218,6 +222,32 @@ def test_a_good_model_passes(exported: TrainedJob, tmp_path: Path) -> None:
     checked(tmp_path, whole(exported.export), str(exported.export))
 
 
+def as_published(config: dict[str, Any]) -> None:
+    """Say no more than the config of a published LLaVA 1.5 does."""
+    for name in ("vision_feature_layer", "vision_feature_select_strategy", "projector_hidden_act"):
+        config.pop(name)
+    config.pop("multimodal_projector_bias")
+    config["text_config"] |= {"_name_or_path": "org/vicuna", "torch_dtype": "float16"}
+    config["vision_config"] |= {"projection_dim": 768, "vocab_size": 32_000}
+
+
+def test_a_config_that_leaves_out_what_is_usual_is_enough(exported: TrainedJob, tmp_path: Path) -> None:
+    export = tmp_path / "model"
+    shutil.copytree(exported.export, export)
+    rewrite(as_published)(export)
+    checked(tmp_path, whole(export), str(export))
+    assert torch.equal(loss(continued(export, train_task())), loss(answering(exported.export)))
+
+
+def test_a_width_that_a_config_leaves_to_its_class_is_taken_from_the_projector(
+    exported: TrainedJob, tmp_path: Path
+) -> None:
+    export = tmp_path / "model"
+    shutil.copytree(exported.export, export)
+    rewrite(lambda config: config["text_config"].pop("hidden_size"))(export)
+    checked(tmp_path, whole(export), str(export))
+
+
 def test_a_model_without_our_metadata_is_taken_at_its_word(exported: TrainedJob, tmp_path: Path) -> None:
     shutil.copytree(exported.export, tmp_path / "model")
     (tmp_path / "model" / "llava.json").unlink()
@@ -249,6 +279,26 @@ def test_a_projector_file_that_does_not_fit_is_refused_before_any_gpu(
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(error, match=rf"^spec\.finetune\.pretrainedProjector: .*a\.safetensors: .*{words}"):
         checked(tmp_path, exported.task.model, str(tmp_path / "a.safetensors"))
+
+
+def on_s3(server: S3Server, job: TrainedJob) -> dict[str, str]:
+    """Put an export, a checkpoint and a file with a projector into a bucket; give their URIs by name."""
+    bucket = server.new_bucket(f"from-{secrets.token_hex(4)}")
+    single = job.folder / "files" / "mm_projector.bin"
+    single.parent.mkdir(exist_ok=True)
+    torch.save({f"model.mm_projector.{key[6:]}": t for key, t in job.model.projector.state_dict().items()}, single)
+    places = {"export": job.export, "checkpoint": materialise(job.task.checkpoints[0]), "file": single.parent}
+    uris = {name: server.put_folder(f"{bucket}/{name}", place) for name, place in places.items()}
+    return uris | {"file": f"{uris['file']}/{single.name}"}
+
+
+def test_projectors_are_found_on_a_server_too(exported: TrainedJob, s3_owner: S3Server, tmp_path: Path) -> None:
+    uris, job = on_s3(s3_owner, exported), open_storage(str(tmp_path))
+    want = exported.model.projector.state_dict()
+    for name, uri in uris.items():
+        stored = ProjectorPlace(uri, job, s3_owner.target(uri)).read()
+        for key, tensor in want.items():
+            torch.testing.assert_close(stored.tensors[f"projector.{key}"], tensor, msg=f"{name}: {key}")
 
 
 def test_a_good_projector_file_passes(exported: TrainedJob, tmp_path: Path) -> None:

@@ -59,8 +59,10 @@ class ProjectorPlace:
 
     def _checkpoint_home(self) -> Storage | None:
         """The storage that holds the checkpoint; None when the URI names no checkpoint."""
-        is_other = parse_location(self.uri).scheme is Scheme.HF or PurePosixPath(self.uri).suffix in _FILES
-        if is_other or (parse_location(self.uri).scheme is Scheme.FILE and not self._copy().is_dir()):
+        location = parse_location(self.uri)
+        is_file = PurePosixPath(self.uri).suffix in _FILES
+        is_file |= location.scheme is Scheme.FILE and not is_file and not self._copy().is_dir()
+        if location.scheme is Scheme.HF or is_file or "/" not in location.name:
             return None
         home = home_of(self.uri, self.storage, self.server)
         return home if home.exists(f"{self.uri.rstrip('/')}/{MANIFEST}") else None
