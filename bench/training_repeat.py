@@ -140,6 +140,7 @@ def config_of(folder: Path, name: str, asked: argparse.Namespace, *, determinist
         max_steps=asked.steps, batch_size=asked.batch_size, accumulation=1, max_length=1472, learning_rate=2e-4,
         schedule=Schedule.COSINE, warmup_ratio=0.03, weight_decay=0.0, max_grad_norm=1.0,
         precision=Precision(asked.precision), order=Order.SHUFFLED, seed=0, deterministic=deterministic,
+        gradient_checkpointing=asked.checkpointing,
         stop_on_loss_spike=True, deepspeed=DeepspeedSpec(zero_stage=asked.zero_stage),
         validation=ValidationSpec(fraction=0.1, every_steps=max(1, asked.steps // 2)) if asked.watched else None,
         samples=SamplesSpec(prompts=["w5 w6"], every_steps=asked.steps, max_new_tokens=8) if asked.watched else None,
@@ -186,6 +187,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--zero-stage", type=int, default=2)
     parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--checkpointing", action="store_true", help="compute activations anew in the backward pass")
     parser.add_argument("--watched", action="store_true", help="hold rows out and ask for answers as well")
     asked = parser.parse_args()
     import torch  # noqa: PLC0415

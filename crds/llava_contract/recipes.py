@@ -34,6 +34,7 @@ _STAGE_DEFAULTS: Final[dict[str, Any]] = {
     "maxLength": 2048 - 576,
     "precision": "bf16",
     "order": "shuffled",
+    "gradientCheckpointing": False,
     "visionTower": _FROZEN,
 }
 _DEFAULTS: Final[dict[Stage, dict[str, Any]]] = {
@@ -171,6 +172,7 @@ def _stage(recipe: Recipe, data_root: str | None) -> dict[str, Any]:
         "padToSquare": recipe.pad_to_square,
         "llm": _tuning(recipe.llm_adapter, is_full=recipe.llm_is_full, is_nf4=recipe.llm_is_nf4),
         "visionTower": _tuning(recipe.tower_adapter, is_full=recipe.tower_is_full),
+        "gradientCheckpointing": recipe.recomputes_activations,
         "samples": {"prompts": list(recipe.sample_questions), "everySteps": recipe.save_every_steps},
     }
     if data_root is not None and all(data_set.rows == "llava" for data_set in recipe.data):

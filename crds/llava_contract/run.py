@@ -161,6 +161,7 @@ class TrainTask(Schema):
     max_grad_norm: float
     precision: Precision
     order: Order
+    gradient_checkpointing: bool
     seed: int
     deterministic: bool
     stop_on_loss_spike: bool

@@ -40,6 +40,7 @@ TRAINING: dict[str, Any] = {
     "learningRate": 1e-3,
     "schedule": "cosine",
     "warmupRatio": 0.03,
+    "gradientCheckpointing": False,
     "weightDecay": 0.0,
     "maxGradNorm": 1.0,
     "maxLength": 256,

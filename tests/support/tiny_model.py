@@ -193,6 +193,7 @@ def train_task(llm: TuningSpec | None = None, tower: TuningSpec | None = None, *
         "vision_tower": tower or frozen(), "epochs": 1, "max_steps": None, "batch_size": 2, "accumulation": 1,
         "max_length": 64, "learning_rate": 1e-3, "schedule": Schedule.COSINE, "warmup_ratio": 0.03, "weight_decay": 0.0,
         "max_grad_norm": 1.0, "precision": Precision.FP32, "order": Order.SHUFFLED, "seed": 0,
+        "gradient_checkpointing": False,
         "deepspeed": DeepspeedSpec(), "save_every_steps": 100, "save_every_minutes": None, "keep_last": 2,
         "tracking": TrackingSpec(), "deterministic": False, "stop_on_loss_spike": True, "validation": None,
         "samples": None,

@@ -135,6 +135,7 @@ def _train(job: Job, spec: LlavaTrainJobSpec, stage: Stage) -> TrainTask:
         max_grad_norm=_given(training.max_grad_norm, f"{stage}.maxGradNorm"),
         precision=_given(training.precision, f"{stage}.precision"),
         order=_given(training.order, f"{stage}.order"),
+        gradient_checkpointing=_given(training.gradient_checkpointing, f"{stage}.gradientCheckpointing"),
         seed=training.seed,
         deterministic=training.deterministic,
         stop_on_loss_spike=training.stop_on_loss_spike,

@@ -17,6 +17,7 @@ from llava_trainer.model.llava import Llava
 from llava_trainer.model.llm import Llm, load_llm
 from llava_trainer.model.projector import Projector
 from llava_trainer.model.quantise import round_to_nf4
+from llava_trainer.model.recompute import recompute_layers
 from llava_trainer.model.vision import TOWER_LINEARS, VisionTower, load_tower
 from llava_trainer.weights.soundness import name_some, require_numbers
 
@@ -38,6 +39,10 @@ def build_model(
         _tune_llm(llm, task.llm)
         _tune_tower(tower, task.vision_tower)
     llm.use_packed_attention()
+    if task.gradient_checkpointing:
+        recompute_layers(llm.model)
+        if task.vision_tower.mode is not TuningMode.FROZEN:  # a frozen one keeps nothing for a backward pass
+            recompute_layers(tower.model)
     model = Llava(vision_tower=tower, projector=projector, llm=llm)
     model.to(device)
     return model
