@@ -18,7 +18,7 @@ DEMO_DIR ?= runs/tiny
 
 # Lane limits in seconds, killed when exceeded: each is about twice what two cores need.
 LIMIT_FAST := 120
-LIMIT_TRAINER := 900
+LIMIT_TRAINER := 1200
 LIMIT_MODES := 1200
 LIMIT_DEMO_TWICE := 900
 LIMIT_CLUSTER := 1500

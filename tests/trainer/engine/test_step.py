@@ -11,10 +11,10 @@ import torch
 
 from llava_contract.v1alpha1.training import DeepspeedSpec, Precision
 from llava_trainer.engine.step import Agreed, StepInput, StepReport, run_step
-from llava_trainer.engine.zero import ZeroEngine, ZeroSettings
+from llava_trainer.engine.zero import ZeroEngine, ZeroSettings, open_engine
 from llava_trainer.errors import Diverged
 from llava_trainer.ranks import Ranks
-from support.gang_cases import TinyPack, build, tiny_pack
+from support.gang_cases import TinyNet, TinyPack, build, tiny_pack
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def test_a_single_source_is_not_told_twice(engine: ZeroEngine) -> None:
 def test_nan_names_the_rows_of_the_bad_pack_only(engine: ZeroEngine) -> None:
     with pytest.raises(Diverged, match=r"Step 1: loss nan.*Rows of the batch: coco\.json row 41\. "):
         step(engine, [tiny_pack(0, 0), poisoned()])
+
+
+def test_an_engine_trains_what_comes_in_evaluation_mode(alone: Ranks) -> None:
+    """As transformers gives its models: dropout and checkpointing would be off, and nobody would say so."""
+    net = TinyNet().eval()
+    open_engine(net, ZeroSettings(DeepspeedSpec(zero_stage=2), Precision.FP32, 1.0, 0.0), ranks=alone)
+    assert all(module.training for module in net.modules())
 
 
 def test_an_update_that_fp16_skips_is_no_lost_loss() -> None:

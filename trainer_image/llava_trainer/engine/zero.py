@@ -94,6 +94,7 @@ def open_engine(model: torch.nn.Module, settings: ZeroSettings, *, ranks: Ranks)
     shapes = {name: tuple(p.shape) for name, p in named.items()}
     adamw = make_adamw(named.values(), weight_decay=settings.weight_decay)
     engine, *_ = deepspeed.initialize(model=model, optimizer=adamw, config=settings.config())
+    engine.train()  # transformers gives its models in evaluation mode, without dropout and checkpointing
     return ZeroEngine(engine, settings, named=named, shapes=shapes, ranks=ranks)
 
 
