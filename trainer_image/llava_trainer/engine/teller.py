@@ -40,8 +40,8 @@ class Teller:
     _pace: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=_PACE_STEPS))
     """Seconds, samples and positions of the last steps."""
     _by_source: dict[str, float] = field(default_factory=dict)
-    _told: tuple[int, Measured] = (0, Measured())
-    """Steps that are done, and what the last one measured."""
+    _last: Measured = field(default_factory=Measured)
+    """What the last step measured, and the last held-out loss."""
 
     def step(self, report: StepReport, plan: Step) -> None:
         """Tell of a step that was done."""
@@ -56,7 +56,7 @@ class Teller:
         self._by_source |= by_source
         measured = self._measured(report)
         done = report.step + 1
-        self._told = done, measured
+        self._last = measured
         self.history.add(
             HistoryRow(done, report.loss, report.learning_rate, report.grad_norm, report.num_labels, seconds, by_source)
         )
@@ -69,9 +69,8 @@ class Teller:
     def validated(self, validation: Validation, *, is_best: bool) -> None:
         """Tell what the held-out rows say; the time that they took is not the next step's."""
         if self.context.rank == 0:
-            done, measured = self._told
-            self._told = done, replace(measured, validation_loss=validation.loss)
-            self.context.progress.report(validation.step, self.total_steps, measured=self._told[1])
+            self._last = replace(self._last, validation_loss=validation.loss)
+            self.context.progress.report(validation.step, self.total_steps, measured=self._last)
             named = {f"validation/{name}": loss for name, loss in validation.by_source.items()}
             self.trackers.add(validation.step, {"validation/loss": validation.loss, **named})
             said = "the lowest so far" if is_best else "not the lowest"
@@ -95,7 +94,7 @@ class Teller:
             samples_per_second=samples / seconds,
             tokens_per_second=positions / seconds,
             memory_bytes=report.memory_bytes,
-            validation_loss=self._told[1].validation_loss,
+            validation_loss=self._last.validation_loss,
             source_losses=dict(self._by_source),
         )
 
