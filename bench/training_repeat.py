@@ -28,7 +28,7 @@ from llava_contract.v1alpha1.training import (
     Schedule,
     TuningMode,
     TuningSpec,
-)  # fmt: skip
+)
 from llava_contract.v1alpha1.watching import SamplesSpec, ValidationSpec
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.sample import IGNORE, IMAGE, Sample
@@ -54,7 +54,6 @@ class Size:
 SIZES = {
     "tiny": Size(256, 2, 128, 3, 56, 14),
     "1b": Size(2048, 16, 1024, 24, 336, 14),
-    "7b": Size(4096, 32, 1024, 24, 336, 14),
 }
 
 

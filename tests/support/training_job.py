@@ -16,11 +16,12 @@ from typing import Any
 from llava_contract.result import CheckpointRef, StageResult
 from llava_contract.run import JobKind, JobRef, RunConfig, Stage, StorageTarget
 from llava_contract.v1alpha1.training import DeepspeedSpec
+from llava_trainer.checkpoint.restore import read_weights
 from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.sample import Sample
 from llava_trainer.data.shards import ImageWriter, Place, TokenWriter
 from llava_trainer.storage import open_storage
-from llava_trainer.tracking.history import read_history
+from llava_trainer.tracking.history import History
 from support.tiny_model import IMAGE_SIZE, full, random_row, train_task, write_llm, write_tower
 
 ENVIRONMENT = {
@@ -145,10 +146,44 @@ class Running:
 
 def losses(storage: Path) -> list[tuple[int, float, float]]:
     """Step, loss and gradient norm of the whole trace, to the bit."""
-    return [(row.step, row.loss, row.grad_norm) for row in read_history(open_storage(str(storage)), "finetune")]
+    return [(row.step, row.loss, row.grad_norm) for row in History.read(open_storage(str(storage)), "finetune")]
 
 
 def last_commit(result: StageResult) -> CheckpointRef:
     """The checkpoint that a result names."""
     assert result.checkpoint is not None
     return result.checkpoint
+
+
+@dataclass(frozen=True)
+class TrainingPlace:
+    """A storage and attempts beside it."""
+
+    job: TinyJob
+    folder: Path
+
+    @property
+    def storage(self) -> Path:
+        """Where the job keeps everything."""
+        return self.folder / "storage"
+
+    def config(self, attempt: int = 1, **changes: Any) -> RunConfig:
+        """Describe an attempt."""
+        return self.job.config(self.storage, attempt=attempt, **changes)
+
+    def begin(self, config: RunConfig) -> Running:
+        """Launch an attempt."""
+        return start(config, self.folder / f"attempt-{config.attempt}")
+
+    def train(self, config: RunConfig) -> Ended:
+        """Launch an attempt and wait for its end."""
+        return self.begin(config).wait()
+
+    def committed(self) -> list[Path]:
+        """The manifests of all checkpoints."""
+        return list(self.storage.glob("checkpoints/**/MANIFEST.json"))
+
+    def weights(self, ended: Ended) -> dict[str, list[float]]:
+        """What an attempt has trained."""
+        read = read_weights(open_storage(str(self.storage)), last_commit(ended.result).uri)
+        return {name: tensor.flatten().tolist() for name, tensor in read.items()}

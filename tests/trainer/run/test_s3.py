@@ -16,7 +16,7 @@ import pytest
 
 from llava_trainer.checkpoint.restore import read_weights
 from llava_trainer.storage import Storage, materialise, open_storage
-from llava_trainer.tracking.history import read_history
+from llava_trainer.tracking.history import History
 from support.benchmarks import row, write_tsv
 from support.s3_server import S3Server
 from support.whole_job import COLOURS, TOWERS, running, stage, write_job, write_rows
@@ -89,7 +89,7 @@ def test_the_second_attempt_resumes_from_s3(done: Done) -> None:
 
 
 def test_no_step_is_told_twice(done: Done) -> None:
-    assert [line.step for line in read_history(done.storage, "finetune")] == list(range(1, NUM_STEPS + 1))
+    assert [line.step for line in History.read(done.storage, "finetune")] == list(range(1, NUM_STEPS + 1))
 
 
 def test_every_artifact_is_in_the_bucket(done: Done) -> None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from llava_contract.run import RunConfig
 from llava_contract.v1alpha1.training import LoraSettings, TuningMode, TuningSpec
-from llava_trainer.checkpoint.restore import read_weights
 from llava_trainer.errors import InvalidSpec, LlavaError, WeightsMismatch
 from llava_trainer.stages import train
 from llava_trainer.storage import open_storage
-from llava_trainer.tracking.history import read_history
+from llava_trainer.tracking.history import History
 from support.ranks_of import ranks_of
-from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
+from support.training_job import Ended, TinyJob, TrainingPlace, last_commit, losses, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,72 +29,44 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> TinyJob:
     return TinyJob.write(tmp_path_factory.mktemp("job"))
 
 
-@dataclass(frozen=True)
-class Place:
-    """A storage and attempts beside it."""
-
-    job: TinyJob
-    folder: Path
-
-    @property
-    def storage(self) -> Path:
-        return self.folder / "storage"
-
-    def config(self, attempt: int = 1, **changes: Any) -> RunConfig:
-        return self.job.config(self.storage, attempt=attempt, **changes)
-
-    def begin(self, config: RunConfig) -> Running:
-        return start(config, self.folder / f"attempt-{config.attempt}")
-
-    def train(self, config: RunConfig) -> Ended:
-        return self.begin(config).wait()
-
-    def committed(self) -> list[Path]:
-        return list(self.storage.glob("checkpoints/**/MANIFEST.json"))
-
-    def weights(self, ended: Ended) -> dict[str, list[float]]:
-        read = read_weights(open_storage(str(self.storage)), last_commit(ended.result).uri)
-        return {name: tensor.flatten().tolist() for name, tensor in read.items()}
-
-
 @pytest.fixture
-def place(job: TinyJob, tmp_path: Path) -> Place:
-    return Place(job, tmp_path)
+def place(job: TinyJob, tmp_path: Path) -> TrainingPlace:
+    return TrainingPlace(job, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(job: TinyJob, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Ended]:
-    place = Place(job, tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(job: TinyJob, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingPlace, Ended]:
+    place = TrainingPlace(job, tmp_path_factory.mktemp("undisturbed"))
     ended = place.train(place.config(**LONG))
     assert ended.code == 0, ended.log
     return place, ended
 
 
-def test_a_stage_says_what_it_made(undisturbed: tuple[Place, Ended]) -> None:
+def test_a_stage_says_what_it_made(undisturbed: tuple[TrainingPlace, Ended]) -> None:
     result = undisturbed[1].result
     assert (result.step, result.total_steps, result.reason) == (48, 48, "Succeeded")
     assert result.artifacts == {"finetuneWeights": last_commit(result).uri}
     assert set(result.seconds) == {"import", "work"}
 
 
-def test_the_trace_tells_every_step_once(undisturbed: tuple[Place, Ended]) -> None:
+def test_the_trace_tells_every_step_once(undisturbed: tuple[TrainingPlace, Ended]) -> None:
     assert [step for step, *_ in losses(undisturbed[0].storage)] == list(range(1, 49))
 
 
-def test_tensorboard_finds_an_event_file(undisturbed: tuple[Place, Ended]) -> None:
+def test_tensorboard_finds_an_event_file(undisturbed: tuple[TrainingPlace, Ended]) -> None:
     (file,) = (undisturbed[0].storage / "logs/tensorboard/finetune").iterdir()
     assert file.read_bytes().count(b"train/loss") == 48
 
 
-def test_the_trace_tells_the_loss_of_each_source(undisturbed: tuple[Place, Ended]) -> None:
-    rows = read_history(open_storage(str(undisturbed[0].storage)), "finetune")
+def test_the_trace_tells_the_loss_of_each_source(undisturbed: tuple[TrainingPlace, Ended]) -> None:
+    rows = History.read(open_storage(str(undisturbed[0].storage)), "finetune")
     assert {name for row in rows for name in row.by_source} == {"tiny.json", "text.json"}
     assert all(min(row.by_source.values()) - 1e-5 < row.loss < max(row.by_source.values()) + 1e-5 for row in rows)
     (events,) = (undisturbed[0].storage / "logs/tensorboard/finetune").iterdir()
     assert events.read_bytes().count(b"source/text.json") == sum("text.json" in row.by_source for row in rows)
 
 
-def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], place: Place) -> None:
+def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[TrainingPlace, Ended], place: TrainingPlace) -> None:
     with place.begin(place.config(**LONG)) as running:
         wait_for(lambda: bool(place.committed()))
         os.kill(ranks_of(running)[1], signal.SIGKILL)
@@ -111,7 +79,7 @@ def test_a_killed_rank_costs_nothing_but_time(undisturbed: tuple[Place, Ended], 
     assert place.weights(again) == undisturbed[0].weights(undisturbed[1])
 
 
-def test_sigterm_saves_and_the_next_attempt_goes_on(place: Place) -> None:
+def test_sigterm_saves_and_the_next_attempt_goes_on(place: TrainingPlace) -> None:
     one = {"num_ranks": 1, "batch_size": 4, "epochs": 50, "save_every_steps": 1000}
     with place.begin(place.config(**one)) as running:
         wait_for(lambda: "step 1/" in running.log())
@@ -123,14 +91,14 @@ def test_sigterm_saves_and_the_next_attempt_goes_on(place: Place) -> None:
     assert len(place.committed()) == 1
 
 
-def test_a_finished_stage_finds_its_end_on_any_number_of_ranks(undisturbed: tuple[Place, Ended]) -> None:
+def test_a_finished_stage_finds_its_end_on_any_number_of_ranks(undisturbed: tuple[TrainingPlace, Ended]) -> None:
     place, before = undisturbed
     again = place.train(place.config(attempt=2, num_ranks=1, **LONG | {"batch_size": 4}))
     assert again.code == 0, again.log
     assert (again.result.step, again.result.checkpoint) == (48, before.result.checkpoint)
 
 
-def test_lora_trains_adapters_and_projector_only(undisturbed: tuple[Place, Ended]) -> None:
+def test_lora_trains_adapters_and_projector_only(undisturbed: tuple[TrainingPlace, Ended]) -> None:
     trained = undisturbed[0].weights(undisturbed[1])
     parts = {name.partition(".")[0] for name in trained}
     assert parts == {"llm", "projector", "vision_tower"}

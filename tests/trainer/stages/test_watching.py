@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from llava_contract.result import Progress
-from llava_contract.run import RunConfig
 from llava_contract.v1alpha1.training import DeepspeedSpec
 from llava_contract.v1alpha1.watching import SamplesSpec, ValidationSpec
 from llava_trainer.storage import open_storage
 from llava_trainer.tracking.history import History
-from llava_trainer.tracking.told_answers import ToldAnswer, read_told_answers
-from llava_trainer.tracking.validations import Validation, read_validations
+from llava_trainer.tracking.told_answers import ToldAnswer, ToldAnswers
+from llava_trainer.tracking.validations import Validation, Validations
 from support.ranks_of import ranks_of
-from support.training_job import Ended, Running, TinyJob, last_commit, losses, start, wait_for
+from support.training_job import Ended, TinyJob, TrainingPlace, last_commit, losses, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,33 +34,17 @@ WORLDS = {"alone": (1, 0), "zero-2": (2, 2), "zero-3": (2, 3)}
 
 
 @dataclass(frozen=True)
-class Place:
-    """A storage and attempts beside it."""
-
-    job: TinyJob
-    folder: Path
-
-    @property
-    def storage(self) -> Path:
-        return self.folder / "storage"
-
-    def config(self, attempt: int = 1, **changes: Any) -> RunConfig:
-        return self.job.config(self.storage, attempt=attempt, **changes)
-
-    def begin(self, config: RunConfig) -> Running:
-        return start(config, self.folder / f"attempt-{config.attempt}")
-
-    def train(self, attempt: int = 1, **changes: Any) -> Ended:
-        return self.begin(self.config(attempt, **changes)).wait()
+class Place(TrainingPlace):
+    """What watchers have written there, too."""
 
     def validations(self) -> list[Validation]:
-        return read_validations(open_storage(str(self.storage)), "finetune")
+        return Validations.read(open_storage(str(self.storage)), "finetune")
 
     def answers(self) -> list[ToldAnswer]:
-        return read_told_answers(open_storage(str(self.storage)), "finetune")
+        return ToldAnswers.read(open_storage(str(self.storage)), "finetune")
 
     def kept(self) -> set[int]:
-        return {int(file.parts[-3].removeprefix("step-")) for file in self.storage.glob("checkpoints/**/MANIFEST.json")}
+        return {int(file.parts[-3].removeprefix("step-")) for file in self.committed()}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +67,7 @@ def watched(job: TinyJob, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     done = {}
     for name in WORLDS:
         place = Place(job, tmp_path_factory.mktemp(name))
-        ended = place.train(**WATCHED | world(name))
+        ended = place.train(place.config(**WATCHED | world(name)))
         assert ended.code == 0, ended.log
         done[name] = place, ended
     return done
@@ -93,7 +78,7 @@ Watched = dict[str, tuple[Place, Ended]]
 
 @pytest.mark.parametrize("name", ["zero-2", "zero-3"])
 def test_training_goes_as_if_nobody_watched(watched: Watched, place: Place, name: str) -> None:
-    ended = place.train(**STEPS | world(name))
+    ended = place.train(place.config(**STEPS | world(name)))
     assert ended.code == 0, ended.log
     assert losses(place.storage) == losses(watched[name][0].storage)
 
@@ -147,6 +132,30 @@ def test_whoever_asks_is_told_of_speed_memory_and_held_out_loss(watched: Watched
     assert [events.read_bytes().count(name.encode()) for name in names] == [12, 12, 3, 3]
 
 
+def test_two_pictures_of_one_name_are_two_and_old_logs_go(place: Place) -> None:
+    pictures = [place.folder / folder / "same.png" for folder in ("one", "two")]
+    for number, picture in enumerate(pictures):
+        picture.parent.mkdir()
+        Image.new("RGB", (9, 9), (200 * number, 0, 0)).save(picture)
+    samples = SamplesSpec(prompts=["a b"], images=[str(picture) for picture in pictures], max_new_tokens=1)
+    config = place.config(max_steps=1, epochs=None, num_ranks=1, samples=samples)
+    (place.storage / "logs").mkdir()
+    (place.storage / "logs" / "finetune-validation.jsonl").write_text("of an earlier spec")
+    ended = place.train(config)
+    assert ended.code == 0, ended.log
+    assert [(row.step, row.image) for row in place.answers()] == [(step, str(p)) for step in (0, 1) for p in pictures]
+    assert place.validations() == []
+
+
+def test_validation_that_was_written_after_the_rows_were_prepared_is_refused(place: Place) -> None:
+    config = place.config(num_ranks=1, validation=VALIDATION)
+    told = json.loads((place.storage / "set.json").read_text())
+    (place.storage / "set.json").write_text(json.dumps({part: told[part] for part in ("images", "tokens")}))
+    ended = place.train(config)
+    assert (ended.code, ended.result.reason) == (10, "InvalidSpec"), ended.log
+    assert "spec.finetune.validation: the rows were prepared before" in ended.result.message
+
+
 RISING = {
     "epochs": 20, "save_every_steps": 1000, "learning_rate": 0.02, "num_ranks": 1, "batch_size": 4,
     "schedule": "constant", "validation": ValidationSpec(fraction=0.2, every_steps=3, patience=2),
@@ -154,7 +163,7 @@ RISING = {
 
 
 def test_a_stage_ends_early_once_held_out_rows_have_been_patient(place: Place) -> None:
-    ended = place.train(**RISING)
+    ended = place.train(place.config(**RISING))
     assert ended.code == 0, ended.log
     rows = place.validations()
     best = min(rows, key=lambda row: row.loss)
@@ -162,7 +171,7 @@ def test_a_stage_ends_early_once_held_out_rows_have_been_patient(place: Place) -
     assert ended.result.step < ended.result.total_steps == 120
     assert last_commit(ended.result) == best.checkpoint
     assert f"Ended after {best.step + 6} of 120 steps" in ended.result.message
-    again = place.train(attempt=2, **RISING)
+    again = place.train(place.config(attempt=2, **RISING))
     assert (again.code, again.result.step, again.result.checkpoint) == (0, ended.result.step, ended.result.checkpoint)
 
 
@@ -172,7 +181,7 @@ def test_a_killed_gang_prefers_what_the_undisturbed_one_would(watched: Watched, 
         os.kill(ranks_of(running)[1], signal.SIGKILL)
         killed = running.wait()
     assert killed.code == 137
-    again = place.train(attempt=2, **WATCHED | world("zero-2"))
+    again = place.train(place.config(attempt=2, **WATCHED | world("zero-2")))
     assert again.code == 0, again.log
     undisturbed, ended = watched["zero-2"]
     assert [(row.step, row.loss) for row in place.validations()] == [
@@ -184,12 +193,12 @@ def test_a_killed_gang_prefers_what_the_undisturbed_one_would(watched: Watched, 
 
 def test_a_loss_that_leaves_its_course_ends_the_attempt_and_names_rows(place: Place) -> None:
     """The first attempt's losses are rewritten, so that those of the second are far above the course."""
-    assert place.train(**STEPS | {"epochs": 5}).code == 0
+    assert place.train(place.config(**STEPS | {"epochs": 5})).code == 0
     history = History.resume(open_storage(str(place.storage)), "finetune", done_steps=30)
     history.rows = [replace(row, loss=0.5) for row in history.rows]
     history.flush()
     for attempt, asked, code in ((2, True, 77), (3, False, 0)):
-        ended = place.train(attempt=attempt, **STEPS | {"epochs": 6, "stop_on_loss_spike": asked})
+        ended = place.train(place.config(attempt=attempt, **STEPS | {"epochs": 6, "stop_on_loss_spike": asked}))
         assert ended.code == code, ended.log
         if asked:
             assert re.match(

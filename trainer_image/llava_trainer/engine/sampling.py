@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Sampler"]
 
 _LOG = logging.getLogger(__name__)
+_TOGETHER = 8
+"""Prompts that are answered at once, however many there are: training has most of the memory."""
 _SHOWN = 120
 """Characters of an answer in the log; the report has all."""
 
@@ -58,7 +60,7 @@ class Sampler:
         ]
         stopping = Stopping(stop_ids(self.template, self.tokenizer), self.spec.max_new_tokens)
         with self.engine.resting(), self.model.llm.answering():
-            told = dict(answer(self.model, prompts, read_images=self._read, stopping=stopping, batch_size=len(asked)))
+            told = dict(answer(self.model, prompts, read_images=self._read, stopping=stopping, batch_size=_TOGETHER))
         rows = [
             ToldAnswer(done_steps, *asked[n], self.tokenizer.decode(told[n], skip_special_tokens=True).strip())
             for n in range(len(asked))

@@ -21,9 +21,9 @@ from llava_trainer.report.facts import Curve, Report, ScoreLine, ScoreTable, Sta
 from llava_trainer.report.jobfile import story_of_job
 from llava_trainer.report.samples import read_samples
 from llava_trainer.storage import Storage
-from llava_trainer.tracking.history import read_history
-from llava_trainer.tracking.told_answers import ToldAnswer, read_told_answers
-from llava_trainer.tracking.validations import Validation, read_validations
+from llava_trainer.tracking.history import History
+from llava_trainer.tracking.told_answers import ToldAnswer, ToldAnswers
+from llava_trainer.tracking.validations import Validation, Validations
 
 __all__ = ["collect"]
 
@@ -107,7 +107,7 @@ def _curves(sources: _Sources) -> Iterator[Curve]:
 
 
 def _curve(storage: Storage, stage: str) -> Curve | None:
-    rows = tuple(read_history(storage, stage))
+    rows = tuple(History.read(storage, stage))
     for row in rows:
         # TypeError for what is no number.
         math.fsum((row.step, row.loss, row.seconds, row.num_labels, *row.by_source.values()))
@@ -115,13 +115,13 @@ def _curve(storage: Storage, stage: str) -> Curve | None:
 
 
 def _validations(storage: Storage, stage: str) -> tuple[Validation, ...]:
-    rows = tuple(read_validations(storage, stage))
+    rows = tuple(Validations.read(storage, stage))
     math.fsum(number for row in rows for number in (row.step, row.loss))
     return rows
 
 
 def _told(storage: Storage, stage: str) -> tuple[ToldAnswer, ...]:
-    rows = tuple(read_told_answers(storage, stage))
+    rows = tuple(ToldAnswers.read(storage, stage))
     math.fsum(row.step for row in rows)
     "".join(text for row in rows for text in (row.prompt, row.image, row.answer))  # TypeError for what is no text
     return rows

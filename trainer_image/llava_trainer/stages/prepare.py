@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ from llava_contract.run import ModelParts, PreparedSetConfig, PrepareTask, RunCo
 from llava_contract.v1alpha1.data import DataSource
 from llava_contract.v1alpha1.evaluation import BenchmarkSource
 from llava_trainer.data.audit import Audit, Source
-from llava_trainer.data.images import BadImage, ImageSettings, check_image
+from llava_trainer.data.images import ImageSettings
 from llava_trainer.data.layout import find_published
 from llava_trainer.data.prepared import NothingToTrainOn, PreparedSet, RowSet, prepare_set
 from llava_trainer.data.sample import Wording
@@ -30,6 +31,7 @@ from llava_trainer.data.tokenizer import Tokenizer
 from llava_trainer.errors import BadData, InvalidSpec, naming
 from llava_trainer.model.preflight import check_llm, check_tower, check_whole, widths_of
 from llava_trainer.scoring.benchmark import read_benchmark
+from llava_trainer.stages.sample_images import open_sample_images
 from llava_trainer.storage import Storage, materialise, open_storage
 from llava_trainer.tracking.progress import StageContext
 
@@ -79,7 +81,8 @@ def run(config: RunConfig, context: StageContext) -> StageResult:
     _check_projector(task, parts, config, storage)
     _check_benchmarks(task.benchmarks, config.storage)
     for wanted in task.sets:
-        _check_samples(wanted, config.storage)
+        # A GPU should not find that a picture is missing.
+        deque(open_sample_images(wanted.sample_images, wanted.stage, server=config.storage), maxlen=0)
     sources = {wanted.stage: _find_sources(wanted, config.storage) for wanted in task.sets}
     prepared: dict[Stage, PreparedSet] = {}
     audits: dict[Stage, Audit] = {}
@@ -149,17 +152,6 @@ def _check_benchmarks(benchmarks: list[BenchmarkSource], server: StorageTarget) 
     for number, benchmark in enumerate(benchmarks):
         file = _found(benchmark.uri, f"spec.evaluate.benchmarks[{number}].uri", server=server)
         read_benchmark(file).check_images()
-
-
-def _check_samples(wanted: PreparedSetConfig, server: StorageTarget) -> None:
-    """Open the pictures that training will ask about: a GPU should not find that one is missing."""
-    for number, uri in enumerate(wanted.sample_images):
-        field = f"spec.{wanted.stage}.samples.images[{number}]"
-        file = _found(uri, field, server=server)
-        try:
-            check_image(file)
-        except BadImage as bad:
-            raise BadData(f"{field}: {uri}: {bad.detail}; name another image.") from bad
 
 
 def _prepare(

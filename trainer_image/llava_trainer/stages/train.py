@@ -31,7 +31,7 @@ from llava_trainer.ranks import Ranks, join_gang, leave_gang
 from llava_trainer.stages.projector import ProjectorPlace
 from llava_trainer.stages.watchers import Watched, make_sampler, make_validator, open_trackers
 from llava_trainer.storage import Storage, home_of, materialise, open_storage
-from llava_trainer.tracking.history import History, read_history
+from llava_trainer.tracking.history import History
 from llava_trainer.tracking.progress import StageContext
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _training(watched: Watched, model: Llava, held_out: TokenSet | None) -> Trai
 
 
 def _result(watched: Watched, training: Training, outcome: Outcome) -> StageResult:
-    history = read_history(watched.storage, watched.stage)
+    history = History.read(watched.storage, watched.stage)
     return StageResult(
         stage=watched.stage,
         attempt=watched.config.attempt,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from llava_contract.run import RunConfig, TrainTask
-from llava_trainer.data.images import BadImage, ImageSettings, check_image, pixels, prepare
+from llava_trainer.data.images import ImageSettings, pixels, prepare
 from llava_trainer.data.shards import TokenSet
 from llava_trainer.data.template import get_template
 from llava_trainer.data.tokenizer import Tokenizer
@@ -20,10 +20,12 @@ from llava_trainer.engine.feed import Feed
 from llava_trainer.engine.sampling import Sampler
 from llava_trainer.engine.validation import Validator
 from llava_trainer.engine.zero import ZeroEngine
-from llava_trainer.errors import BadData
+from llava_trainer.errors import InvalidSpec
+from llava_trainer.stages.sample_images import open_sample_images
 from llava_trainer.storage import Storage, materialise
 from llava_trainer.tracking.identity import RunIdentity
 from llava_trainer.tracking.mlflow_run import MlflowRun
+from llava_trainer.tracking.stagelog import StageLog
 from llava_trainer.tracking.tensorboard import EventFiles
 from llava_trainer.tracking.told_answers import ToldAnswers
 from llava_trainer.tracking.trackers import Opener, Trackers
@@ -74,11 +76,19 @@ def open_trackers(watched: Watched) -> Trackers:
 
 
 def make_validator(watched: Watched, held_out: TokenSet | None) -> Validator | None:
-    """Measure the held-out rows as often as the spec says; None where it says nothing."""
+    """Measure the held-out rows as often as the spec says; None where it says nothing.
+
+    InvalidSpec when prepare has held none out, because the spec said nothing then.
+    """
     spec = watched.task.validation
     if spec is None:
+        _forget(watched, Validations)
         return None
-    assert held_out is not None, "validation without held-out rows: prepare makes them"
+    if held_out is None:
+        raise InvalidSpec(
+            f"spec.{watched.stage}.validation: the rows were prepared before it was written, and none are held out; "
+            "remove it, or start a new job."
+        )
     validations = Validations.resume(watched.storage, watched.stage, done_steps=watched.done_steps)
     return Validator(spec, replace(watched.feed, tokens=held_out), watched.engine, validations)
 
@@ -90,9 +100,11 @@ def make_sampler(watched: Watched, model: Llava, held_out: TokenSet | None) -> S
     """
     task = watched.task
     if task.samples is None:
+        _forget(watched, ToldAnswers)
         return None
-    shown = _named(watched) if task.samples.images else _first(watched.feed, held_out)
+    shown = _named(watched, task.samples.images) if task.samples.images else _first(watched.feed, held_out)
     if not shown:
+        _forget(watched, ToldAnswers)
         return None
     return Sampler(
         spec=task.samples,
@@ -106,20 +118,17 @@ def make_sampler(watched: Watched, model: Llava, held_out: TokenSet | None) -> S
     )
 
 
-def _named(watched: Watched) -> dict[str, torch.Tensor]:
-    """The images that the spec names, prepared as the stage's rows are."""
-    assert watched.task.samples is not None
-    found: dict[str, torch.Tensor] = {}
-    for number, uri in enumerate(watched.task.samples.images):
-        place = f"spec.{watched.stage}.samples.images[{number}]"
-        try:
-            file = materialise(uri, watched.config.storage)
-            found[PurePosixPath(uri).name] = _pixels(
-                np.asarray(prepare(check_image(file).image, watched.feed.images.settings)), watched.feed.images.settings
-            )
-        except BadImage as bad:
-            raise BadData(f"{place}: {uri}: {bad.detail}; name another image.") from bad
-    return found
+def _forget(watched: Watched, log: type[StageLog[Any]]) -> None:
+    """Drop what an earlier job of the same prefix, or an earlier spec, has left for the report."""
+    if watched.feed.rank == 0:
+        watched.storage.delete(log(watched.storage, watched.stage).path)
+
+
+def _named(watched: Watched, uris: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The images of these URIs, prepared as the stage's rows are."""
+    settings = watched.feed.images.settings
+    opened = open_sample_images(uris, watched.config.stage, server=watched.config.storage)
+    return {uri: _pixels(np.asarray(prepare(image, settings)), settings) for uri, image in opened}
 
 
 def _first(feed: Feed, held_out: TokenSet | None) -> dict[str, torch.Tensor]:

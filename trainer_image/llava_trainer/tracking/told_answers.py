@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Self
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from llava_trainer.storage import Storage
-from llava_trainer.tracking.lines import read_lines, write_lines
+from llava_trainer.tracking.stagelog import StageLog
 
-__all__ = ["ToldAnswer", "ToldAnswers", "read_told_answers"]
+__all__ = ["ToldAnswer", "ToldAnswers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,39 +20,17 @@ class ToldAnswer:
     image: str
     answer: str
 
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), ensure_ascii=False)
 
-@dataclass
-class ToldAnswers:
-    """All of them, oldest first."""
 
-    storage: Storage
-    stage: str
-    rows: list[ToldAnswer] = field(default_factory=list)
+class ToldAnswers(StageLog[ToldAnswer]):
+    """All of a stage."""
+
+    NAME = "answers"
 
     @classmethod
-    def resume(cls, storage: Storage, stage: str, *, done_steps: int) -> Self:
-        """Go on after `done_steps` steps of an earlier attempt."""
-        earlier = read_told_answers(storage, stage) if done_steps else []
-        return cls(storage, stage, [row for row in earlier if row.step <= done_steps])
-
-    def has(self, step: int) -> bool:
-        """Whether the model was asked after that step."""
-        return any(row.step == step for row in self.rows)
-
-    def add(self, row: ToldAnswer) -> None:
-        """Note one."""
-        self.rows.append(row)
-
-    def flush(self) -> None:
-        """Write all of them."""
-        lines = (json.dumps(asdict(row), ensure_ascii=False) for row in self.rows)
-        write_lines(self.storage, _path(self.stage), lines)
-
-
-def read_told_answers(storage: Storage, stage: str) -> list[ToldAnswer]:
-    """Give those of a stage so far; none where nobody asks."""
-    return [ToldAnswer(**line) for line in read_lines(storage, _path(stage))]
-
-
-def _path(stage: str) -> str:
-    return f"logs/{stage}-answers.jsonl"
+    def parse(cls, line: dict[str, Any]) -> ToldAnswer:
+        """Read one row."""
+        return ToldAnswer(**line)

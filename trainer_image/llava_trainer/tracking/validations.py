@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Self
+from typing import Any
 
 from llava_contract.result import CheckpointRef
-from llava_trainer.storage import Storage
-from llava_trainer.tracking.lines import read_lines, write_lines
+from llava_trainer.tracking.stagelog import StageLog
 
-__all__ = ["Validation", "Validations", "read_validations"]
+__all__ = ["Validation", "Validations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +34,16 @@ class Validation:
         return json.dumps({**asdict(replace(self, checkpoint=None)), "checkpoint": ref and ref.model_dump(mode="json")})
 
 
-@dataclass
-class Validations:
-    """All of them, oldest first."""
+class Validations(StageLog[Validation]):
+    """All of a stage."""
 
-    storage: Storage
-    stage: str
-    rows: list[Validation] = field(default_factory=list)
+    NAME = "validation"
 
     @classmethod
-    def resume(cls, storage: Storage, stage: str, *, done_steps: int) -> Self:
-        """Go on after `done_steps` steps of an earlier attempt."""
-        earlier = read_validations(storage, stage) if done_steps else []
-        return cls(storage, stage, [row for row in earlier if row.step <= done_steps])
+    def parse(cls, line: dict[str, Any]) -> Validation:
+        """Read one row."""
+        ref = line["checkpoint"]
+        return Validation(**{**line, "checkpoint": CheckpointRef.model_validate(ref) if ref else None})
 
     @property
     def best(self) -> Validation | None:
@@ -59,31 +55,6 @@ class Validations:
         """How many have come since without a lower loss."""
         return len(self.rows) - 1 - self.rows.index(self.best) if self.best else 0
 
-    def has(self, step: int) -> bool:
-        """Whether a step was measured."""
-        return any(row.step == step for row in self.rows)
-
-    def add(self, row: Validation) -> None:
-        """Note one."""
-        self.rows.append(row)
-
     def saved(self, checkpoint: CheckpointRef) -> None:
         """Note where the state lies that was measured at the step of a checkpoint."""
         self.rows = [replace(row, checkpoint=checkpoint) if row.step == checkpoint.step else row for row in self.rows]
-
-    def flush(self) -> None:
-        """Write all of them."""
-        write_lines(self.storage, _path(self.stage), (row.to_json() for row in self.rows))
-
-
-def read_validations(storage: Storage, stage: str) -> list[Validation]:
-    """Give those of a stage so far; none where nothing is held out."""
-    return [_parse(**line) for line in read_lines(storage, _path(stage))]
-
-
-def _parse(*, step: int, loss: float, by_source: dict[str, float], checkpoint: dict[str, object] | None) -> Validation:
-    return Validation(step, loss, by_source, CheckpointRef.model_validate(checkpoint) if checkpoint else None)
-
-
-def _path(stage: str) -> str:
-    return f"logs/{stage}-validation.jsonl"
